@@ -1,0 +1,16 @@
+//! What hub and gateway must agree on: record kinds, field values, identities, clocks and merge rules.
+//!
+//! This crate does no I/O and knows neither SQLite, PostgreSQL nor HTTP. `store`, `web`, `uplink` and the
+//! gateway may depend on it; it depends on none of them.
+
+#![forbid(unsafe_code)]
+
+pub mod hlc;
+pub mod id;
+pub mod kinds;
+pub mod value;
+
+pub use hlc::Hlc;
+pub use id::{BlobId, ChangeId, HubId, RecordId};
+pub use kinds::{Access, FieldDef, FieldType, Kind, KindDef, ProjectRole, Role, Scope, Strategy};
+pub use value::{Fields, Value, ValueError};
