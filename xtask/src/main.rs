@@ -1,1 +1,64 @@
-fn main() {}
+//! The developer's commands: `cargo xtask --help`.
+//!
+//! This tool compiles in seconds and depends on none of the product's crates, so that setting up a bare
+//! machine does not wait for a build. What measures or checks the product is a program in the crate it
+//! belongs to; this tool only prepares what it needs and starts it.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod embedding_model;
+mod evaluate;
+mod hub;
+mod setup;
+mod step;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The developer's commands of Cairn", version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Set up what is missing, build the hub, start it with a sample library and print its address
+    Run(hub::RunArgs),
+    /// Set up what the tests need and run them all (what CI runs)
+    Test(test::TestArgs),
+    /// Check formatting and lints only
+    Lint,
+    /// Install what building, running and testing need, without doing either
+    Setup,
+    /// Measure the hub and print the figures of docs/BENCHMARKS.md
+    Bench(bench::BenchArgs),
+    /// Measure search quality and calibrate when Ask says that the library does not hold the answer
+    Evaluate(evaluate::EvaluateArgs),
+    /// Fuzz every parser of untrusted input for a while
+    Fuzz(test::FuzzArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Run(args) => hub::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Lint => test::lint(),
+        Task::Setup => setup::everything(),
+        Task::Bench(args) => bench::run(&args),
+        Task::Evaluate(args) => evaluate::run(&args),
+        Task::Fuzz(args) => test::fuzz(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\n✗ {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

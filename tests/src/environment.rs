@@ -1,0 +1,28 @@
+//! What `cargo xtask test` prepares, by environment variable.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+/// The hub's binary (`CAIRN_BIN`).
+///
+/// # Errors
+/// When the variable is not set: the tests were started without `cargo xtask test`.
+pub fn cairn() -> Result<PathBuf> {
+    prepared("CAIRN_BIN")
+}
+
+/// The embedding model (`CAIRN_EMBEDDING_MODEL`).
+///
+/// # Errors
+/// As [`cairn`].
+pub fn embedding_model() -> Result<PathBuf> {
+    prepared("CAIRN_EMBEDDING_MODEL")
+}
+
+fn prepared(name: &str) -> Result<PathBuf> {
+    let path = std::env::var_os(name)
+        .map(PathBuf::from)
+        .with_context(|| format!("{name} is not set; start the tests with `cargo xtask test`"))?;
+    path.canonicalize().with_context(|| format!("{name} names {}, which is not there", path.display()))
+}

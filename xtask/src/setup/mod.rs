@@ -1,0 +1,42 @@
+//! What a bare machine lacks: system packages, the embedding model, the tools that tests compare against.
+
+pub(crate) mod documents;
+pub(crate) mod packages;
+pub(crate) mod python;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::{embedding_model, step, workspace};
+
+/// Everything that building, running and testing need.
+pub(crate) fn everything() -> Result<()> {
+    for_running()?;
+    for_testing().map(drop)
+}
+
+/// What the hub needs to be built and started. Returns the embedding model's path.
+pub(crate) fn for_running() -> Result<PathBuf> {
+    packages::install(packages::RUN)?;
+    embedding_model::prepare(&workspace::cache())
+}
+
+/// What the tests need beyond that. Returns what to tell them, as environment variables.
+pub(crate) fn for_testing() -> Result<Vec<(&'static str, PathBuf)>> {
+    packages::install(packages::RUN)?;
+    packages::install(packages::TEST)?;
+    let model = embedding_model::prepare(&workspace::cache())?;
+    let peers = python::peers(&workspace::cache())?;
+    if !step::has("cargo-nextest") {
+        step::show(
+            "Building the test runner (cargo-nextest)",
+            std::process::Command::new("cargo").args(["install", "--locked", "cargo-nextest"]),
+        )?;
+    }
+    Ok(vec![
+        ("CAIRN_EMBEDDING_MODEL", model),
+        ("CAIRN_PYTHON", peers),
+        ("CAIRN_TEST_CACHE", workspace::cache()),
+    ])
+}

@@ -1,0 +1,100 @@
+//! System packages, by the names that Debian and its derivatives give them.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::step;
+
+/// One package: how to see that it is there, how it is called, and what for.
+pub(crate) struct Package {
+    /// A command on the path or, with a slash, a file.
+    probe: &'static str,
+    name: &'static str,
+    why: &'static str,
+}
+
+const fn package(probe: &'static str, name: &'static str, why: &'static str) -> Package {
+    Package { probe, name, why }
+}
+
+/// To build and run the hub.
+pub(crate) const RUN: &[Package] = &[
+    package("cc", "gcc", "compiles SQLite, zstd and the cryptography"),
+    package("/usr/include/stdlib.h", "libc6-dev", "the same"),
+    package("cmake", "cmake", "configures the cryptography"),
+    package("make", "make", "the same"),
+    package("python3", "python3", "fetches the embedding model by package name"),
+    package("pip3", "python3-pip", "the same"),
+];
+
+/// To test it.
+pub(crate) const TEST: &[Package] = &[
+    package("g++", "g++", "builds the engine that answers are compared with"),
+    package("chromium", "chromium", "browser tests"),
+    package("chromedriver", "chromium-driver", "browser tests"),
+    package("/usr/share/fonts/truetype/noto/NotoSansArabic-Regular.ttf", "fonts-noto-core", "pages in every language"),
+    package("pdftotext", "poppler-utils", "real documents to extract"),
+    package("zimwriterfs", "zim-tools", "real ZIM archives to extract"),
+    package("zip", "zip", "hostile archives"),
+];
+
+/// To make Python environments, where the system's Python cannot.
+pub(crate) const PYTHON_ENVIRONMENT: &[Package] = &[package("", "python3-venv", "isolated reference implementations")];
+
+impl Package {
+    fn is_there(&self) -> bool {
+        if self.probe.contains('/') { Path::new(self.probe).exists() } else { step::has(self.probe) }
+    }
+}
+
+/// Installs what is missing, or says what to install where that is not possible.
+pub(crate) fn install(packages: &[Package]) -> Result<()> {
+    install_all(&packages.iter().filter(|package| !package.is_there()).collect::<Vec<_>>())
+}
+
+/// Installs packages whose absence was seen in another way than by a file.
+pub(crate) fn install_if(missing: bool, packages: &[Package]) -> Result<()> {
+    if missing { install_all(&packages.iter().collect::<Vec<_>>()) } else { Ok(()) }
+}
+
+fn install_all(missing: &[&Package]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    if !step::has("apt-get") {
+        bail!("{}", what_to_do(missing, "your system's package manager"));
+    }
+    let prefix: &[&str] = if is_root() {
+        &[]
+    } else if step::has("sudo") {
+        &["sudo", "-n"]
+    } else {
+        bail!("{}", what_to_do(missing, "apt-get, as root"));
+    };
+    if step::quiet("Updating the package list", &mut apt(prefix, &["update"])).is_err() && !prefix.is_empty() {
+        bail!("{}", what_to_do(missing, "sudo apt-get"));
+    }
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(&names);
+    step::quiet(&format!("Installing {}", names.join(", ")), &mut apt(prefix, &arguments))
+}
+
+fn apt(prefix: &[&str], arguments: &[&str]) -> Command {
+    let mut words = prefix.iter().chain(&["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    let mut command = Command::new(words.next().copied().unwrap_or("apt-get"));
+    command.args(words).args(arguments);
+    command
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
+}
+
+fn what_to_do(missing: &[&Package], with: &str) -> String {
+    let list: String =
+        missing.iter().map(|package| format!("\n  {:<16} {}", package.name, package.why)).collect();
+    format!("These packages are missing; install them with {with}, then start again:{list}")
+}

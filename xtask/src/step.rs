@@ -1,0 +1,104 @@
+//! Steps that tell what they do, for how long, and what went wrong.
+
+use std::{
+    fs::File,
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace;
+
+/// How often a running step says that it is still running, where there is no terminal to draw on.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
+/// How many of the last lines of a failed step's output are shown.
+const TAIL_LINES: usize = 30;
+
+/// Says what comes next.
+pub(crate) fn say(what: &str) {
+    println!("▸ {what}");
+}
+
+/// Runs a command whose own output is worth seeing (cargo, the test runner).
+pub(crate) fn show(what: &str, command: &mut Command) -> Result<()> {
+    say(what);
+    let status = command.status().with_context(|| format!("{} cannot be started", name_of(command)))?;
+    if !status.success() {
+        bail!("{what}: {} ended with {status}", name_of(command));
+    }
+    Ok(())
+}
+
+/// Runs a command quietly: a line with the time it takes; its output only when it fails, and in a log.
+pub(crate) fn quiet(what: &str, command: &mut Command) -> Result<()> {
+    let log = log_file(what)?;
+    let out = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
+    let err = out.try_clone()?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .spawn()
+        .with_context(|| format!("{what}: {} cannot be started", name_of(command)))?;
+    let status = wait_telling(what, || child.try_wait())?;
+    if status.success() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(&log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default().join("\n");
+    bail!("{what} failed ({status}). The end of {}:\n{tail}", log.display());
+}
+
+/// Polls until done, drawing the elapsed time.
+fn wait_telling<T>(what: &str, mut poll: impl FnMut() -> std::io::Result<Option<T>>) -> Result<T> {
+    let started = Instant::now();
+    let terminal = std::io::stdout().is_terminal();
+    let mut told = Instant::now();
+    if !terminal {
+        say(what);
+    }
+    loop {
+        let done = poll()?;
+        let seconds = started.elapsed().as_secs();
+        if terminal {
+            print!("\r▸ {what} … {seconds} s ");
+            std::io::stdout().flush()?;
+        } else if told.elapsed() > SIGN_OF_LIFE {
+            println!("  {what}: still running after {seconds} s");
+            told = Instant::now();
+        }
+        if let Some(done) = done {
+            if terminal {
+                println!("\r▸ {what} ({seconds} s)   ");
+            }
+            return Ok(done);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Whether a command can be found.
+pub(crate) fn has(command: &str) -> bool {
+    let Some(path) = std::env::var_os("PATH") else { return false };
+    std::env::split_paths(&path).any(|folder| is_executable(&folder.join(command)))
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+fn name_of(command: &Command) -> String {
+    command.get_program().to_string_lossy().into_owned()
+}
+
+fn log_file(what: &str) -> Result<PathBuf> {
+    let folder = workspace::cache().join("log");
+    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let name: String = what.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    Ok(folder.join(format!("{}.log", name.to_lowercase())))
+}
