@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Quantized language models on the CPU: reads GGUF files, tokenizes, renders chat templates, decodes, samples, queues
+//! and embeds; and the channel between the process that does so and the hub.
+//!
+//! `library`, `web`, `uplink` and `cairn` depend on this crate; it knows nothing of the hub. It stands on `kernels`
+//! (arithmetic) and `process` (the channel).
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod error;
+pub mod gguf;
+mod inspect;
+pub mod protocol;
+mod serve;
+mod types;
+
+pub use client::InferenceClient;
+pub use error::{InferenceError, ModelError};
+pub use inspect::inspect;
+pub use serve::{ServeConfig, serve};
+pub use types::{
+    ChatMessage, ChatRole, EMBEDDING_DIMENSIONS, Embed, EmbedRole, Family, Finish, Generate, GenerateEvent,
+    GenerateRequest, ModelInfo, ModelState,
+};
