@@ -5,9 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod authority;
+pub mod change;
 pub mod hlc;
 pub mod id;
 pub mod kinds;
+pub mod merge;
+pub mod record;
 pub mod value;
 
 pub use hlc::Hlc;
