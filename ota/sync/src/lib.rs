@@ -6,12 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod authority;
+pub mod backoff;
 pub mod change;
+pub mod checksum;
 pub mod hlc;
 pub mod id;
 pub mod kinds;
 pub mod merge;
 pub mod record;
+pub mod replica;
 pub mod value;
 
 pub use hlc::Hlc;

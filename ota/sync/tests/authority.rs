@@ -1,5 +1,7 @@
 //! Stories of two hubs that change the same record without knowing of each other.
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_sync::{
@@ -31,7 +33,8 @@ impl Past for Gateway {
 impl Gateway {
     fn push(&mut self, change: &Change) -> Result<BTreeMap<String, FieldOutcome>, Refusal> {
         let next = self.version + 1;
-        let Applied { record, outcome, traces } = decide(self.records.get(&change.record), change, next, self)?;
+        let Applied { record, outcome, traces } =
+            decide(self.records.get(&change.record), change, next, self)?;
         self.version = self.version.max(record.version);
         for trace in traces {
             if let Some((value, version)) = &trace.became {
@@ -92,7 +95,8 @@ impl Person {
     fn notice(&mut self, gateway: &mut Gateway) -> RecordId {
         let new = Base::Version(0);
         let id = RecordId::new();
-        let change = self.edit(id, 0, &[("title", "Well", new), ("body", "a\nb\nc\n", new), ("level", "info", new)]);
+        let change =
+            self.edit(id, 0, &[("title", "Well", new), ("body", "a\nb\nc\n", new), ("level", "info", new)]);
         gateway.push(&change).unwrap();
         id
     }
