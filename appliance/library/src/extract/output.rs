@@ -1,0 +1,213 @@
+//! Where every format's reader puts its blocks: counts them, cuts at the limits, and remembers what the summary needs.
+
+use std::time::Instant;
+
+use super::{
+    Block, BlockKind, Format, Limit, Limits, Location, Notice, Reason, Summary, language,
+    limits::BLOCK_BYTES,
+};
+
+/// Blocks are handed on in batches of about this much text.
+const BATCH_BYTES: usize = 64 * 1024;
+/// Most blocks of a batch.
+const BATCH_BLOCKS: usize = 512;
+/// Text that the language is guessed from.
+const SAMPLE_BYTES: usize = 8 * 1024;
+/// Longest title.
+const TITLE_CHARS: usize = 300;
+
+/// Whether a reader should go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Continue,
+    /// A limit is reached: what was read counts, nothing more is taken.
+    Stop,
+}
+
+pub(super) struct Output<'a> {
+    limits: &'a Limits,
+    sink: &'a mut dyn FnMut(Vec<Block>) -> Result<(), Reason>,
+    started: Instant,
+    batch: Vec<Block>,
+    batch_bytes: usize,
+    blocks: u64,
+    text_bytes: u64,
+    cut: Option<Limit>,
+    title: Option<String>,
+    first_heading: Option<(u8, String)>,
+    declared_language: Option<String>,
+    sample: String,
+    replaced: bool,
+    damaged_parts: u32,
+    pages_without_text: u32,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(limits: &'a Limits, sink: &'a mut dyn FnMut(Vec<Block>) -> Result<(), Reason>) -> Self {
+        Self {
+            limits,
+            sink,
+            started: Instant::now(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            blocks: 0,
+            text_bytes: 0,
+            cut: None,
+            title: None,
+            first_heading: None,
+            declared_language: None,
+            sample: String::new(),
+            replaced: false,
+            damaged_parts: 0,
+            pages_without_text: 0,
+        }
+    }
+
+    /// Takes a block. Empty ones are dropped, overlong ones continued in further blocks.
+    pub(super) fn push(&mut self, kind: BlockKind, text: &str, location: &Location) -> Result<Next, Reason> {
+        let mut rest = if kind == BlockKind::Code { text.trim_matches('\n').trim_end() } else { text.trim() };
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(piece_end(rest));
+            if self.push_piece(kind, piece.trim_end(), location)? == Next::Stop {
+                return Ok(Next::Stop);
+            }
+            rest = after.trim_start_matches(' ');
+        }
+        Ok(self.next())
+    }
+
+    fn push_piece(&mut self, kind: BlockKind, text: &str, location: &Location) -> Result<Next, Reason> {
+        if self.next() == Next::Stop {
+            return Ok(Next::Stop);
+        }
+        if text.is_empty() {
+            return Ok(Next::Continue);
+        }
+        self.blocks += 1;
+        self.text_bytes += text.len() as u64;
+        match kind {
+            BlockKind::Heading(level) if self.first_heading.as_ref().is_none_or(|(held, _)| level < *held) => {
+                self.first_heading = Some((level, one_line(text)));
+            }
+            BlockKind::Paragraph | BlockKind::ListItem if self.sample.len() < SAMPLE_BYTES => {
+                self.sample.push_str(text.get(..text.floor_char_boundary(SAMPLE_BYTES)).unwrap_or_default());
+                self.sample.push('\n');
+            }
+            _ => {}
+        }
+        self.batch_bytes += text.len();
+        self.batch.push(Block { kind, text: text.to_owned(), location: location.clone() });
+        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_BLOCKS {
+            self.flush()?;
+        }
+        Ok(Next::Continue)
+    }
+
+    /// Whether there is room and time for more.
+    pub(super) fn next(&mut self) -> Next {
+        if self.cut.is_none() {
+            self.cut = if self.blocks >= self.limits.blocks {
+                Some(Limit::Blocks(self.limits.blocks))
+            } else if self.text_bytes >= self.limits.text_bytes {
+                Some(Limit::TextBytes(self.limits.text_bytes))
+            } else if self.started.elapsed() >= self.limits.soft_time {
+                Some(Limit::Seconds(self.limits.soft_time.as_secs()))
+            } else {
+                None
+            };
+        }
+        if self.cut.is_some() { Next::Stop } else { Next::Continue }
+    }
+
+    /// Room left for text, in bytes.
+    pub(super) fn text_room(&self) -> u64 {
+        self.limits.text_bytes.saturating_sub(self.text_bytes)
+    }
+
+    /// Says that the rest was left out because of `limit`.
+    pub(super) fn cut(&mut self, limit: Limit) {
+        self.cut.get_or_insert(limit);
+    }
+
+    /// The document's own title; the first one counts.
+    pub(super) fn title(&mut self, title: &str) {
+        let title = one_line(title);
+        if self.title.is_none() && !title.is_empty() {
+            self.title = Some(title);
+        }
+    }
+
+    /// What the document says its language is, as a BCP 47 tag.
+    pub(super) fn declared_language(&mut self, tag: &str) {
+        if self.declared_language.is_none() {
+            self.declared_language = language::from_tag(tag);
+        }
+    }
+
+    /// Characters had to be replaced.
+    pub(super) fn replaced(&mut self) {
+        self.replaced = true;
+    }
+
+    /// A part of the document could not be read.
+    pub(super) fn damaged_part(&mut self) {
+        self.damaged_parts = self.damaged_parts.saturating_add(1);
+    }
+
+    /// A page held no text.
+    pub(super) fn page_without_text(&mut self) {
+        self.pages_without_text = self.pages_without_text.saturating_add(1);
+    }
+
+    /// Whether anything was read so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks == 0
+    }
+
+    fn flush(&mut self) -> Result<(), Reason> {
+        self.batch_bytes = 0;
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        (self.sink)(std::mem::take(&mut self.batch))
+    }
+
+    /// Ends the document.
+    pub(super) fn finish(mut self, format: Format) -> Result<Summary, Reason> {
+        if self.is_empty() {
+            return Err(self.cut.map_or(Reason::NoText, Reason::TooLarge));
+        }
+        self.flush()?;
+        let mut notices = Vec::new();
+        if self.replaced {
+            notices.push(Notice::ReplacedCharacters);
+        }
+        if let Some(limit) = self.cut {
+            notices.push(Notice::Cut(limit));
+        }
+        if self.pages_without_text > 0 {
+            notices.push(Notice::PagesWithoutText { pages: self.pages_without_text });
+        }
+        if self.damaged_parts > 0 {
+            notices.push(Notice::DamagedParts { parts: self.damaged_parts });
+        }
+        let language = language::guess(&self.sample, self.declared_language.as_deref());
+        let title = self.title.or(self.first_heading.map(|(_, text)| text));
+        Ok(Summary { format, title, language, notices })
+    }
+}
+
+/// Where the first piece of `text` ends: everything, or at the last white space within [`BLOCK_BYTES`].
+fn piece_end(text: &str) -> usize {
+    if text.len() <= BLOCK_BYTES {
+        return text.len();
+    }
+    let end = text.floor_char_boundary(BLOCK_BYTES);
+    let head = text.get(..end).unwrap_or_default();
+    head.rfind(char::is_whitespace).filter(|at| *at > end / 2).unwrap_or(end)
+}
+
+fn one_line(text: &str) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().filter(|c| !c.is_control()).take(TITLE_CHARS).collect()
+}

@@ -1,0 +1,281 @@
+//! From blocks to passages: what is indexed, shown as a hit and quoted.
+//!
+//! A passage is about 120 to 220 words of one section, cut between sentences, and knows its headings and its place. The same
+//! blocks always give the same passages.
+
+mod sentences;
+mod tokens;
+
+use serde::{Deserialize, Serialize};
+use unicode_segmentation::UnicodeSegmentation;
+
+pub use sentences::sentences;
+pub use tokens::estimate_tokens;
+
+use crate::extract::{Block, BlockKind, Location};
+
+/// Raised whenever the same blocks would give other passages than before.
+pub const SPLITTER_VERSION: u32 = 1;
+
+/// Words at which a passage is large enough to end with its paragraph.
+const ENOUGH_WORDS: usize = 120;
+/// Most words of a passage.
+const MOST_WORDS: usize = 220;
+/// Most tokens of a passage's text by [`estimate_tokens`]. The embedding model reads 256, of which two are its own marks and some
+/// belong to the heading.
+const MOST_TOKENS: usize = 230;
+/// Below this many words the token bound gives way: scripts that the embedding model spells letter by letter would fall
+/// into fragments, and are found by words rather than by meaning anyway.
+const FEWEST_WORDS: usize = 60;
+/// A section shorter than this is joined with the next one.
+const TINY_WORDS: usize = 30;
+/// Longest sentence that is repeated at the start of the next passage when a paragraph had to be cut.
+const OVERLAP_WORDS: usize = 30;
+/// Between the parts of a heading path where it is shown in one line.
+pub const HEADING_SEPARATOR: &str = " › ";
+
+/// What is indexed, shown as a hit and quoted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passage {
+    /// Place in the document, counted from 0.
+    pub ordinal: u32,
+    /// Headings above it, highest first.
+    pub headings: Vec<String>,
+    /// Its text; paragraphs, items, rows and lines of code stand on lines of their own.
+    pub text: String,
+    /// Where it begins.
+    pub location: Location,
+}
+
+impl Passage {
+    /// Headings in one line; empty when there are none.
+    pub fn heading(&self) -> String {
+        self.headings.join(HEADING_SEPARATOR)
+    }
+}
+
+/// Cuts a whole document.
+pub fn split(blocks: &[Block]) -> Vec<Passage> {
+    let mut passages = Vec::new();
+    let mut splitter = Splitter::new(|passage| passages.push(passage));
+    for block in blocks {
+        splitter.block(block);
+    }
+    splitter.finish();
+    passages
+}
+
+/// Cuts a document that arrives in pieces.
+pub struct Splitter<F> {
+    sink: F,
+    ordinal: u32,
+    /// Headings above the present place with their levels, highest first.
+    path: Vec<(u8, String)>,
+    parts: Vec<Part>,
+    words: usize,
+    tokens: usize,
+    /// First row of the table that is being read, repeated where the table is cut.
+    table_head: Option<String>,
+}
+
+/// A sentence, row or line, as it stands in the passage being filled.
+struct Part {
+    text: String,
+    /// It begins a line of its own.
+    starts_line: bool,
+    headings: Vec<String>,
+    location: Location,
+    /// It stood in the passage before already.
+    repeated: bool,
+}
+
+impl<F: FnMut(Passage)> Splitter<F> {
+    /// Hands each passage to `sink` as soon as it is complete.
+    pub fn new(sink: F) -> Self {
+        Self { sink, ordinal: 0, path: Vec::new(), parts: Vec::new(), words: 0, tokens: 0, table_head: None }
+    }
+
+    /// Takes the next block.
+    pub fn block(&mut self, block: &Block) {
+        if block.kind != BlockKind::TableRow {
+            self.table_head = None;
+        }
+        match block.kind {
+            BlockKind::Heading(level) => self.heading(level, &block.text),
+            BlockKind::Code => self.lines(block),
+            BlockKind::TableRow => {
+                let head = self.table_head.clone();
+                self.unit(&block.text, block, head.as_deref());
+                self.table_head.get_or_insert_with(|| block.text.clone());
+            }
+            BlockKind::Paragraph | BlockKind::ListItem => self.sentences(block),
+        }
+    }
+
+    /// Ends the document.
+    pub fn finish(mut self) {
+        self.end_passage();
+    }
+
+    fn heading(&mut self, level: u8, text: &str) {
+        if self.words >= TINY_WORDS {
+            self.end_passage();
+        }
+        while self.path.last().is_some_and(|(above, _)| *above >= level) {
+            self.path.pop();
+        }
+        self.path.push((level, text.split_whitespace().collect::<Vec<_>>().join(" ")));
+    }
+
+    fn sentences(&mut self, block: &Block) {
+        let all = words(&block.text);
+        // A paragraph that fits into a passage of its own is not cut for the sake of filling this one.
+        let whole = all <= MOST_WORDS && estimate_tokens(&block.text) <= MOST_TOKENS;
+        if self.words >= ENOUGH_WORDS || (whole && self.words >= TINY_WORDS && !self.fits(all, estimate_tokens(&block.text))) {
+            self.end_passage();
+        }
+        let mut first = true;
+        for range in sentences(&block.text) {
+            let sentence = block.text.get(range).unwrap_or_default().trim();
+            for piece in pieces(sentence) {
+                let (count, tokens) = (words(piece), estimate_tokens(piece));
+                if !self.fits(count, tokens) {
+                    let carried = (!first).then(|| self.overlap(count, tokens)).flatten();
+                    self.end_passage();
+                    if let Some(carried) = carried {
+                        self.push(carried);
+                    }
+                }
+                self.push_text(piece, first, block);
+                first = false;
+            }
+        }
+    }
+
+    fn lines(&mut self, block: &Block) {
+        for line in block.text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+            self.unit(line, block, None);
+        }
+    }
+
+    /// A row or a line of code: kept whole where it is not longer than a passage.
+    fn unit(&mut self, text: &str, block: &Block, head: Option<&str>) {
+        for (index, piece) in pieces(text).into_iter().enumerate() {
+            if !self.fits(words(piece), estimate_tokens(piece)) {
+                self.end_passage();
+                if let Some(head) = head.filter(|head| words(head) <= OVERLAP_WORDS) {
+                    let part = self.part(head, true, block);
+                    self.push(Part { repeated: true, ..part });
+                }
+            }
+            self.push_text(piece, index == 0, block);
+        }
+    }
+
+    fn fits(&self, words: usize, tokens: usize) -> bool {
+        self.parts.is_empty()
+            || (self.words + words <= MOST_WORDS && (self.tokens + tokens <= MOST_TOKENS || self.words + words <= FEWEST_WORDS))
+    }
+
+    /// The last sentence, to begin the next passage with, when it leaves room for what follows.
+    fn overlap(&self, words_after: usize, tokens_after: usize) -> Option<Part> {
+        let last = self.parts.last().filter(|last| !last.repeated)?;
+        let (count, tokens) = (words(&last.text), estimate_tokens(&last.text));
+        let room = count + words_after <= MOST_WORDS && tokens + tokens_after <= MOST_TOKENS;
+        (count <= OVERLAP_WORDS && room).then(|| Part {
+            text: last.text.clone(),
+            starts_line: true,
+            headings: last.headings.clone(),
+            location: last.location.clone(),
+            repeated: true,
+        })
+    }
+
+    fn part(&self, text: &str, starts_line: bool, block: &Block) -> Part {
+        Part {
+            text: text.to_owned(),
+            starts_line,
+            headings: self.path.iter().map(|(_, text)| text.clone()).collect(),
+            location: block.location.clone(),
+            repeated: false,
+        }
+    }
+
+    fn push_text(&mut self, text: &str, starts_line: bool, block: &Block) {
+        let part = self.part(text, starts_line, block);
+        self.push(part);
+    }
+
+    fn push(&mut self, part: Part) {
+        self.words += words(&part.text);
+        self.tokens += estimate_tokens(&part.text);
+        self.parts.push(part);
+    }
+
+    fn end_passage(&mut self) {
+        let parts = std::mem::take(&mut self.parts);
+        (self.words, self.tokens) = (0, 0);
+        let Some(first) = parts.first().filter(|_| parts.iter().any(|part| !part.repeated)) else { return };
+        let mut headings = first.headings.clone();
+        for part in &parts {
+            let common = headings.iter().zip(&part.headings).take_while(|(a, b)| a == b).count();
+            headings.truncate(common);
+        }
+        let mut text = String::new();
+        let mut below: &[String] = &[];
+        for part in &parts {
+            // Sections that were joined keep their own headings as lines of the text.
+            let own = part.headings.get(headings.len()..).unwrap_or_default();
+            if own != below {
+                below = own;
+                for heading in own {
+                    new_line(&mut text);
+                    text.push_str(heading);
+                }
+                new_line(&mut text);
+            } else if part.starts_line {
+                new_line(&mut text);
+            } else if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(&part.text);
+        }
+        let passage = Passage { ordinal: self.ordinal, headings, text, location: first.location.clone() };
+        self.ordinal = self.ordinal.saturating_add(1);
+        (self.sink)(passage);
+    }
+}
+
+fn new_line(text: &mut String) {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+}
+
+fn words(text: &str) -> usize {
+    text.unicode_words().count()
+}
+
+/// A sentence that is longer than a passage, cut between words.
+fn pieces(text: &str) -> Vec<&str> {
+    let within = |text: &str| words(text) <= MOST_WORDS && (estimate_tokens(text) <= MOST_TOKENS || words(text) <= FEWEST_WORDS);
+    if within(text) {
+        return if text.is_empty() { Vec::new() } else { vec![text] };
+    }
+    let mut pieces = Vec::new();
+    let (mut start, mut count, mut tokens) = (0, 0, 0);
+    for (at, word) in text.split_word_bound_indices() {
+        let is_word = word.chars().any(char::is_alphanumeric);
+        let more = estimate_tokens(word);
+        let full = count >= MOST_WORDS || (tokens + more > MOST_TOKENS && count >= FEWEST_WORDS);
+        // A run of signs without a word in it is cut by its tokens alone.
+        if (full && is_word) || tokens + more > MOST_TOKENS * 2 {
+            pieces.extend(text.get(start..at).map(str::trim).filter(|piece| !piece.is_empty()));
+            (start, count, tokens) = (at, 0, 0);
+        }
+        count += usize::from(is_word);
+        tokens += more;
+    }
+    pieces.extend(text.get(start..).map(str::trim).filter(|piece| !piece.is_empty()));
+    pieces
+}
