@@ -8,7 +8,7 @@ use std::{
     io,
     os::{
         fd::{OwnedFd, RawFd},
-        unix::net::UnixStream,
+        unix::{net::UnixStream, process::CommandExt},
     },
     process::Stdio,
 };
@@ -101,6 +101,8 @@ impl RoleCommand {
         let [input, output, errors] = self.streams;
         let mut command = std::process::Command::new(self.program);
         command.args(self.arguments).env_clear().stdin(input).stdout(output).stderr(errors);
+        // A Ctrl-C on the terminal is for the supervisor, which ends the roles in order.
+        command.process_group(0);
         command.envs(HANDED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         os::inherit_only(&mut command, self.descriptors);
         Command::from(command).kill_on_drop(true).spawn()
