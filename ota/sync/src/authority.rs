@@ -105,6 +105,9 @@ pub enum Refusal {
     /// The sender may not write there.
     #[error("this hub may not write there")]
     NotAllowed,
+    /// The record was deleted so long ago that nothing of it is left.
+    #[error("this record was deleted long ago")]
+    Gone,
 }
 
 impl From<ValueError> for Refusal {
@@ -324,6 +327,9 @@ fn submitted(edit: &Edit, base: Option<&Value>) -> Value {
 }
 
 fn check(record: Option<&RecordState>, change: &Change) -> Result<(), Refusal> {
+    if record.is_none() && (change.seen.version > 0 || change.action == Action::Delete) {
+        return Err(Refusal::Gone);
+    }
     if record.is_some_and(|record| record.kind != change.kind || record.project != change.project) {
         return Err(Refusal::OtherRecord);
     }

@@ -5,8 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod authority;
 pub mod backoff;
+pub mod batch;
 pub mod change;
 pub mod checksum;
 pub mod hlc;
@@ -15,7 +17,10 @@ pub mod kinds;
 pub mod merge;
 pub mod record;
 pub mod replica;
+pub mod round;
+pub mod session;
 pub mod value;
+pub mod wire;
 
 pub use hlc::Hlc;
 pub use id::{BlobId, ChangeId, HubId, RecordId};
