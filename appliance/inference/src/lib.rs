@@ -6,12 +6,18 @@
 
 #![forbid(unsafe_code)]
 
+mod bert;
 mod client;
+mod engine;
 mod error;
 pub mod gguf;
 mod inspect;
+mod model;
 pub mod protocol;
+mod sample;
 mod serve;
+mod template;
+mod token;
 mod types;
 
 pub use client::InferenceClient;

@@ -1,8 +1,22 @@
 //! The inference role's end of the channel.
 
-use std::{os::unix::net::UnixStream, path::PathBuf};
+use std::{os::unix::net::UnixStream, path::PathBuf, sync::mpsc};
 
-use crate::error::InferenceError;
+use cairn_process::Channel;
+
+use crate::{
+    engine::{Engine, Input, Limits},
+    error::InferenceError,
+    protocol::{Answer, Call, Reply},
+    types::GenerateEvent,
+};
+
+/// Share of the memory that is available at the start, when no limit is set: numerator and denominator.
+const DEFAULT_SHARE: (u64, u64) = (3, 4);
+/// The limit when the system does not say how much is available.
+const FALLBACK_LIMIT: u64 = 1 << 30;
+/// Shortest context that makes sense, tokens.
+const LEAST_CONTEXT: u32 = 256;
 
 /// What the inference role may use.
 #[derive(Debug, Clone)]
@@ -11,14 +25,12 @@ pub struct ServeConfig {
     pub model_dir: PathBuf,
     /// The embedding model, or where it will be.
     pub embed_model: PathBuf,
-    /// Threads that compute; 0 takes one per physical core.
+    /// Threads that compute; 0 takes one per core.
     pub threads: usize,
     /// Memory that models and their caches may use together, bytes; 0 takes three quarters of what is available.
     pub memory_limit_bytes: u64,
     /// Longest conversation including the answer, tokens; models made for less have their own limit.
     pub context: u32,
-    /// How nice the computing threads are to the rest of the hub, 0..=19.
-    pub nice: i32,
 }
 
 impl Default for ServeConfig {
@@ -29,7 +41,6 @@ impl Default for ServeConfig {
             threads: 0,
             memory_limit_bytes: 0,
             context: 4096,
-            nice: 5,
         }
     }
 }
@@ -37,8 +48,83 @@ impl Default for ServeConfig {
 /// Serves the hub over `stream` until it closes.
 ///
 /// # Errors
-/// When the channel cannot be set up or breaks.
+/// When the channel or the working thread cannot be set up, or when the channel breaks.
 pub async fn serve(stream: UnixStream, config: ServeConfig) -> Result<(), InferenceError> {
-    drop((stream, config));
-    Err(InferenceError::NotConnected)
+    let failed = |error: std::io::Error| InferenceError::Failed(error.to_string());
+    let channel: Channel<Reply, Call> = Channel::new(stream).map_err(failed)?;
+    let (sender, receiver) = channel.split();
+    let (inputs, inbox) = mpsc::channel();
+    let (replies, mut outbox) = tokio::sync::mpsc::unbounded_channel();
+    let limits = Limits {
+        model_dir: config.model_dir,
+        embed_model: config.embed_model,
+        memory_bytes: match config.memory_limit_bytes {
+            0 => default_memory(),
+            limit => limit,
+        },
+        context: config.context.max(LEAST_CONTEXT) as usize,
+    };
+    let threads = match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("cairn-compute-{index}"))
+        .build()
+        .map_err(|error| InferenceError::Failed(error.to_string()))?;
+    let engine = Engine::new(limits, inputs.clone(), replies);
+    std::thread::Builder::new()
+        .name("cairn-engine".into())
+        .spawn(move || pool.install(move || engine.run(inbox)))
+        .map_err(failed)?;
+
+    let reading = async {
+        while let Some(call) = receiver.recv().await? {
+            if inputs.send(Input::Call(call)).is_err() {
+                break;
+            }
+        }
+        Ok::<_, cairn_process::ChannelError>(())
+    };
+    let writing = async {
+        while let Some(reply) = outbox.recv().await {
+            if let Err(error) = sender.send(&reply).await {
+                match error {
+                    // Only what is too large is lost; whoever waits for it is told.
+                    cairn_process::ChannelError::TooLarge { .. } => sender.send(&too_large(&reply)).await?,
+                    error => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    };
+    let done = tokio::select! {
+        read = reading => read,
+        written = writing => written,
+    };
+    match done {
+        Ok(()) | Err(cairn_process::ChannelError::Closed) => Ok(()),
+        Err(error) => Err(InferenceError::Failed(error.to_string())),
+    }
+}
+
+fn too_large(reply: &Reply) -> Reply {
+    let error = InferenceError::Failed("the result is larger than a message may be".into());
+    let answer = match reply.answer {
+        Answer::Generate(_) => Answer::Generate(GenerateEvent::Failed(error)),
+        _ => Answer::Failed(error),
+    };
+    Reply { id: reply.id, answer }
+}
+
+/// The default share of what the system says is available.
+fn default_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok());
+    available.map_or(FALLBACK_LIMIT, |kilobytes| kilobytes * 1024 / DEFAULT_SHARE.1 * DEFAULT_SHARE.0)
 }

@@ -1,0 +1,461 @@
+//! The inference role's one working thread: takes calls, embeds, loads, and moves every answer on by a step at a time.
+//!
+//! Between two steps, which take milliseconds, it looks at everything else: calls that came, calls whose asker left,
+//! texts to embed, models to load. So no answer keeps anybody waiting for longer than a step.
+
+mod answer;
+mod embeddings;
+mod queue;
+mod registry;
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::mpsc::{Receiver, Sender, TryRecvError},
+};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use self::{
+    answer::{Answering, Kept, Step},
+    embeddings::Embeddings,
+    queue::Queue,
+    registry::{Loaded, Registry, Wanted},
+};
+use crate::{
+    error::{InferenceError, ModelError},
+    model::{Scratch, Segment, Want},
+    protocol::{
+        self, Answer, Call, MAX_ACTIVE, MAX_WAITING, MAX_WAITING_PER_ASKER, Reply, Request, Statistics,
+    },
+    types::{GenerateEvent, GenerateRequest},
+};
+
+/// Prompt tokens that are read in one step. On the slowest board one such step takes about four seconds, on a Pi 4 one.
+const PREFILL_SLICE: usize = 32;
+/// The same while nobody else waits for a step.
+const PREFILL_SLICE_ALONE: usize = 128;
+
+/// What comes to the engine.
+pub(crate) enum Input {
+    /// From the hub.
+    Call(Call),
+    /// A thread has loaded a model.
+    Loaded {
+        /// Which one.
+        name: String,
+        /// The model, or why not.
+        result: Box<Result<Loaded, InferenceError>>,
+    },
+}
+
+/// What the engine may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) model_dir: PathBuf,
+    pub(crate) embed_model: PathBuf,
+    pub(crate) memory_bytes: u64,
+    pub(crate) context: usize,
+}
+
+/// A request that waits for its turn or for its model.
+struct Waiting {
+    request: GenerateRequest,
+    model: String,
+}
+
+pub(crate) struct Engine {
+    limits: Limits,
+    /// Given to loading threads; never used to receive.
+    inputs: Sender<Input>,
+    replies: UnboundedSender<Reply>,
+    registry: Registry,
+    embeddings: Embeddings,
+    queue: Queue<Waiting>,
+    active: Vec<Answering>,
+    /// Which active answer reads its prompt next.
+    turn: usize,
+    kept: Kept,
+    scratch: Scratch,
+    /// Calls that wait for a model to be loaded.
+    loads: Vec<(u64, String)>,
+    statistics: Statistics,
+}
+
+impl Engine {
+    pub(crate) fn new(limits: Limits, inputs: Sender<Input>, replies: UnboundedSender<Reply>) -> Self {
+        Self {
+            registry: Registry::new(limits.model_dir.clone(), limits.memory_bytes),
+            embeddings: Embeddings::new(limits.embed_model.clone()),
+            queue: Queue::new(MAX_WAITING, MAX_WAITING_PER_ASKER),
+            active: Vec::new(),
+            turn: 0,
+            kept: Kept::default(),
+            scratch: Scratch::default(),
+            loads: Vec::new(),
+            statistics: Statistics::default(),
+            limits,
+            inputs,
+            replies,
+        }
+    }
+
+    /// Works until the hub's end is closed.
+    pub(crate) fn run(mut self, inbox: Receiver<Input>) {
+        loop {
+            let idle = self.active.is_empty() && self.embeddings.is_empty() && !self.can_admit();
+            if idle {
+                match inbox.recv() {
+                    Ok(input) => self.take(input),
+                    Err(_) => return,
+                }
+            }
+            loop {
+                match inbox.try_recv() {
+                    Ok(input) => self.take(input),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            if self.replies.is_closed() {
+                return;
+            }
+            self.embed();
+            self.load_wanted();
+            self.admit();
+            self.step();
+        }
+    }
+
+    fn reply(&self, id: u64, answer: Answer) {
+        // The only receiver is the task that writes to the hub; without it the engine is about to end.
+        if self.replies.send(Reply { id, answer }).is_err() {
+            tracing::debug!(id, "nobody takes replies any more");
+        }
+    }
+
+    fn tell(&self, id: u64, event: GenerateEvent) {
+        self.reply(id, Answer::Generate(event));
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Call(Call { id, request }) => self.call(id, request),
+            Input::Loaded { name, result } => self.loaded(&name, *result),
+        }
+    }
+
+    fn call(&mut self, id: u64, request: Request) {
+        match request {
+            Request::Hello { version } => {
+                if version != protocol::VERSION {
+                    tracing::error!(
+                        theirs = version,
+                        ours = protocol::VERSION,
+                        "the hub is of another build"
+                    );
+                }
+                self.reply(id, Answer::Hello { version: protocol::VERSION });
+            }
+            Request::Generate(request) => self.enqueue(id, request),
+            Request::Cancel => self.cancel(id),
+            Request::Embed { texts, role } => {
+                if let Err(error) = self.embeddings.push(id, texts, role) {
+                    self.reply(id, Answer::Failed(error));
+                }
+            }
+            Request::Models => {
+                self.registry.scan();
+                self.reply(id, Answer::Models(self.registry.infos()));
+            }
+            Request::Load { name } => match self.registry.resolve(Some(&name)) {
+                Ok(name) => self.loads.push((id, name)),
+                Err(error) => self.reply(id, Answer::Failed(error)),
+            },
+            Request::Unload { name } => {
+                let answer = match self.registry.resolve(Some(&name)) {
+                    Ok(name) => {
+                        self.registry.unload(&name);
+                        self.kept.forget(&name);
+                        Answer::Done
+                    }
+                    Err(error) => Answer::Failed(error),
+                };
+                self.reply(id, answer);
+            }
+            Request::Statistics => {
+                let statistics = Statistics {
+                    waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+                    active: u32::try_from(self.active.len()).unwrap_or(u32::MAX),
+                    models_loaded: u32::try_from(self.registry.loaded()).unwrap_or(u32::MAX),
+                    ..self.statistics
+                };
+                self.reply(id, Answer::Statistics(statistics));
+            }
+        }
+    }
+
+    fn enqueue(&mut self, id: u64, request: GenerateRequest) {
+        let model = protocol::check(&request).and_then(|()| self.registry.resolve(request.model.as_deref()));
+        let asker = request.asker;
+        let queued = model.and_then(|model| {
+            self.queue
+                .push(id, asker, Waiting { request, model })
+                .map_err(|full| InferenceError::QueueFull { waiting: full.waiting })
+        });
+        match queued {
+            Ok(()) => self.tell_places(),
+            Err(error) => self.fail(id, error),
+        }
+    }
+
+    fn fail(&mut self, id: u64, error: InferenceError) {
+        self.statistics.failed += 1;
+        self.tell(id, GenerateEvent::Failed(error));
+    }
+
+    fn cancel(&mut self, id: u64) {
+        self.embeddings.remove(id);
+        self.loads.retain(|(load, _)| *load != id);
+        if self.queue.remove(id).is_some() {
+            self.statistics.cancelled += 1;
+            self.tell_places();
+        }
+        if let Some(index) = self.active.iter().position(|answer| answer.id == id) {
+            let answer = self.active.remove(index);
+            self.statistics.cancelled += 1;
+            self.kept.keep(answer);
+            self.tell_places();
+        }
+    }
+
+    fn running(&self) -> Vec<u64> {
+        self.active.iter().map(|answer| answer.asker).collect()
+    }
+
+    fn tell_places(&mut self) {
+        for (id, place) in self.queue.changed_places(&self.running()) {
+            self.tell(id, GenerateEvent::Queued { place });
+        }
+    }
+
+    fn embed(&mut self) {
+        if let Some(done) = self.embeddings.step() {
+            self.statistics.embedded += done.texts;
+            self.statistics.embed_ms += done.millis;
+            let answer = done.result.map_or_else(Answer::Failed, Answer::Embeddings);
+            self.reply(done.id, answer);
+        }
+    }
+
+    /// Whether something waits that could start right away.
+    fn can_admit(&self) -> bool {
+        !self.loads.is_empty() && self.loads.iter().any(|(_, name)| !self.registry.is_loading(name))
+            || self.active.len() < MAX_ACTIVE
+                && self.queue.items().any(|waiting| self.registry.can_serve(&waiting.model))
+    }
+
+    /// Begins to load what is waited for, one model at a time.
+    fn load_wanted(&mut self) {
+        let mut still = Vec::new();
+        for (id, name) in std::mem::take(&mut self.loads) {
+            match self.want(&name) {
+                Ok(true) => self.reply(id, Answer::Done),
+                Ok(false) => still.push((id, name)),
+                Err(error) => self.reply(id, Answer::Failed(error)),
+            }
+        }
+        self.loads.extend(still);
+    }
+
+    /// Whether the model is in memory; begins to load it when it is not.
+    fn want(&mut self, name: &str) -> Result<bool, InferenceError> {
+        let active = &self.active;
+        let in_use = |name: &str| active.iter().any(|answer| answer.loaded.name == name);
+        match self.registry.want(name, in_use)? {
+            Wanted::Ready(_) => Ok(true),
+            Wanted::Later => Ok(false),
+            Wanted::Load(path, progress) => {
+                // Room may have been made by models whose conversations are kept.
+                self.kept.clear();
+                let (inputs, context, model) = (self.inputs.clone(), self.limits.context, name.to_owned());
+                let load = move || {
+                    let loaded = catch_unwind(AssertUnwindSafe(|| Loaded::load(&path, context, progress)));
+                    let result = match loaded {
+                        Ok(Ok(loaded)) => Ok(loaded),
+                        Ok(Err(error)) => Err(error.for_model(&model)),
+                        Err(panic) => Err(InferenceError::Refused {
+                            reason: panic_text(panic.as_ref()),
+                            model: model.clone(),
+                        }),
+                    };
+                    if inputs.send(Input::Loaded { name: model, result: Box::new(result) }).is_err() {
+                        tracing::debug!("a model was loaded for an engine that has ended");
+                    }
+                };
+                match std::thread::Builder::new().name("cairn-load".into()).spawn(load) {
+                    Ok(_) => Ok(false),
+                    Err(error) => {
+                        self.registry.unload(name);
+                        Err(InferenceError::Failed(format!("no thread can be started: {error}")))
+                    }
+                }
+            }
+        }
+    }
+
+    fn loaded(&mut self, name: &str, result: Result<Loaded, InferenceError>) {
+        let failure = result.as_ref().err().cloned();
+        match &failure {
+            None => tracing::info!(model = name, "model loaded"),
+            Some(error) => tracing::warn!(model = name, %error, "model not loaded"),
+        }
+        self.registry.finish(name, result);
+        let Some(error) = failure else { return };
+        for id in self.queue.ids(|waiting| waiting.model == name) {
+            self.queue.remove(id);
+            self.fail(id, error.clone());
+        }
+        let (failed, others) =
+            std::mem::take(&mut self.loads).into_iter().partition(|(_, load)| load == name);
+        self.loads = others;
+        let failed: Vec<(u64, String)> = failed;
+        failed.into_iter().for_each(|(id, _)| self.reply(id, Answer::Failed(error.clone())));
+    }
+
+    /// Starts those that are next, as many as may run side by side.
+    fn admit(&mut self) {
+        let wanted: Vec<String> = self.queue.items().map(|waiting| waiting.model.clone()).collect();
+        for name in wanted {
+            if let Err(error) = self.want(&name) {
+                for id in self.queue.ids(|waiting| waiting.model == name) {
+                    self.queue.remove(id);
+                    self.fail(id, error.clone());
+                }
+            }
+        }
+        let mut changed = false;
+        while self.active.len() < MAX_ACTIVE {
+            let registry = &self.registry;
+            let running: Vec<u64> = self.active.iter().map(|answer| answer.asker).collect();
+            let next = self.queue.next(&running, |waiting| registry.is_loaded(&waiting.model));
+            let Some((id, asker, waiting)) = next else { break };
+            changed = true;
+            let Some(loaded) = self.registry.get(&waiting.model) else { continue };
+            match Answering::start(id, asker, &waiting.request, loaded, self.limits.context, &mut self.kept) {
+                Ok(answer) => {
+                    self.statistics.reused_tokens += answer.reused as u64;
+                    self.tell(
+                        id,
+                        GenerateEvent::Started {
+                            model: waiting.model,
+                            prompt_tokens: answer.prompt_tokens(),
+                        },
+                    );
+                    self.active.push(answer);
+                }
+                Err(error) => self.fail(id, error),
+            }
+        }
+        if changed {
+            self.tell_places();
+        }
+    }
+
+    /// Moves all answers of one model on: one token for each that writes, one slice for one that reads.
+    fn step(&mut self) {
+        let Some(model) = self.active.get(self.turn % self.active.len().max(1)) else { return };
+        let loaded = std::sync::Arc::clone(&model.loaded);
+        let alone = self.active.len() == 1 && self.embeddings.is_empty() && self.queue.is_empty();
+        let slice = if alone { PREFILL_SLICE_ALONE } else { PREFILL_SLICE };
+        let reader = self.turn % self.active.len();
+        self.turn = self.turn.wrapping_add(1);
+
+        let mut members = Vec::new();
+        let mut batch: Vec<Segment<'_>> = Vec::new();
+        let mut reads = false;
+        let rotated = {
+            let (before, from) = self.active.split_at_mut(reader);
+            from.iter_mut().chain(before)
+        };
+        for answer in rotated.filter(|answer| std::sync::Arc::ptr_eq(&answer.loaded, &loaded)) {
+            if answer.is_reading() && std::mem::replace(&mut reads, true) {
+                continue;
+            }
+            members.push(answer.id);
+            batch.push(answer.segment(slice));
+        }
+        let started = std::time::Instant::now();
+        let done = catch_unwind(AssertUnwindSafe(|| loaded.model.forward(&mut batch, &mut self.scratch)));
+        let wants: Vec<bool> = batch.iter().map(|segment| segment.want != Want::Nothing).collect();
+        drop(batch);
+        let elapsed = started.elapsed();
+        let failure = match done {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(InferenceError::Failed(error.to_string())),
+            Err(panic) => {
+                let reason = panic_text(panic.as_ref());
+                tracing::error!(model = loaded.name, reason, "the model panicked; it is not used again");
+                self.registry.refuse(&loaded.name, format!("it failed while it computed: {reason}"));
+                Some(InferenceError::Failed(reason))
+            }
+        };
+        let vocabulary = loaded.model.config.vocabulary;
+        let logits = std::mem::take(&mut self.scratch.logits);
+        let mut rows = logits.chunks_exact(vocabulary);
+        for (id, wants) in members.into_iter().zip(wants) {
+            let Some(index) = self.active.iter().position(|answer| answer.id == id) else { continue };
+            let row = if wants { rows.next() } else { None };
+            let Some(answer) = self.active.get_mut(index) else { continue };
+            let step = match &failure {
+                Some(error) => Step::Failed(error.clone()),
+                None => answer.advance(row, elapsed),
+            };
+            self.report(index, step);
+        }
+        self.scratch.logits = logits;
+    }
+
+    fn report(&mut self, index: usize, step: Step) {
+        let Some(id) = self.active.get(index).map(|answer| answer.id) else { return };
+        match step {
+            Step::Silent => {}
+            Step::Text(text) => self.tell(id, GenerateEvent::Text(text)),
+            Step::Done(text, done) => {
+                if !text.is_empty() {
+                    self.tell(id, GenerateEvent::Text(text));
+                }
+                let answer = self.active.remove(index);
+                answer.count(&mut self.statistics);
+                self.kept.keep(answer);
+                self.tell(id, done);
+                self.tell_places();
+            }
+            Step::Failed(error) => {
+                self.active.remove(index);
+                self.fail(id, error);
+                self.tell_places();
+            }
+        }
+    }
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!(
+        "an internal error: {}",
+        text.unwrap_or("without a message").chars().take(200).collect::<String>()
+    )
+}
+
+/// Runs a computation of a model; a panic in it becomes an error.
+fn guarded<T>(compute: impl FnOnce() -> Result<T, ModelError>) -> Result<T, InferenceError> {
+    match catch_unwind(AssertUnwindSafe(compute)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(InferenceError::Failed(error.to_string())),
+        Err(panic) => Err(InferenceError::Failed(panic_text(panic.as_ref()))),
+    }
+}
