@@ -13,7 +13,10 @@ use crate::{
     ChangeId, FieldDef, FieldType, Kind, RecordId, Scope, Strategy, Value, ValueError,
     change::{Action, Base, Change, Edit, FieldEdit, MAX_FIELDS, MAX_NAMED},
     merge::{self, Decision, Side},
-    record::{Conflict, ConflictKey, ConflictSide, FieldState, RecordState, Stamp, Tombstone, Wish},
+    record::{
+        Ancestor, Conflict, ConflictKey, ConflictSide, FieldState, RecordState, Stamp, Tombstone, Wish,
+    },
+    value::exact,
 };
 
 /// What was there before, as far as it is kept.
@@ -31,13 +34,24 @@ pub struct Trace {
     /// The field.
     pub field: String,
     /// The value as the change's maker saw the field afterwards.
+    #[serde(with = "exact")]
     pub submitted: Value,
     /// The gateway's version that the change was, in the end, based on.
     pub base: u64,
     /// What became of it.
     pub outcome: FieldOutcome,
-    /// The value that the field holds since, and the version, where it changed.
-    pub became: Option<(Value, u64)>,
+    /// What the field holds since, where it changed.
+    pub became: Option<Standing>,
+}
+
+/// A value and the gateway's version since which a field holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The value.
+    #[serde(with = "exact")]
+    pub value: Value,
+    /// The version.
+    pub version: u64,
 }
 
 impl Trace {
@@ -173,7 +187,7 @@ fn revive(state: &mut RecordState, change: &Change) -> Option<ConflictKey> {
     }
     let key = ConflictKey::new(change.id, None);
     let conflict = Conflict {
-        base: None,
+        base: Ancestor::Unknown,
         present: ConflictSide { wish: Wish::Delete, stamp: tombstone.stamp },
         incoming: ConflictSide { wish: Wish::Keep, stamp: change.stamp() },
     };
@@ -198,7 +212,7 @@ fn delete(state: &mut RecordState, change: &Change, next: u64) -> Option<Conflic
     };
     let key = ConflictKey::new(change.id, None);
     let conflict = Conflict {
-        base: None,
+        base: Ancestor::Unknown,
         present: ConflictSide { wish: Wish::Keep, stamp: unseen.stamp },
         incoming: ConflictSide { wish: Wish::Delete, stamp: change.stamp() },
     };
@@ -255,7 +269,7 @@ fn put(
     if let Some(value) = &becomes {
         state.fields.insert(name.to_owned(), FieldState { value: value.clone(), version: next, stamp });
     }
-    let became = becomes.map(|value| (value, next));
+    let became = becomes.map(|value| Standing { value, version: next });
     Ok(Trace { field: name.to_owned(), submitted, base, outcome, became })
 }
 
@@ -274,6 +288,7 @@ fn ask(
         Base::Change(earlier) => state.conflicts.remove(&ConflictKey::new(earlier, Some(name))),
         Base::Version(_) => None,
     };
+    let base = base.map_or(Ancestor::Unknown, Ancestor::Known);
     let base = earlier.map_or(base, |conflict| conflict.base);
     let present = state
         .fields
@@ -308,7 +323,8 @@ fn origin(state: &RecordState, field: &str, base: Base, past: &impl Past) -> Ori
             Some(trace) => {
                 let knew_present = trace.stood()
                     && state.fields.get(field).is_some_and(|field| field.stamp.change == change);
-                let stood_at = trace.became.as_ref().filter(|_| trace.stood()).map(|(_, version)| *version);
+                let stood_at =
+                    trace.became.as_ref().filter(|_| trace.stood()).map(|standing| standing.version);
                 Origin { base: stood_at.unwrap_or(trace.base), value: Some(trace.submitted), knew_present }
             }
             None => Origin { base: 0, value: None, knew_present: false },

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ChangeId, RecordId, Value,
-    authority::{self, Applied, Outcome, Past, Refusal, Trace},
+    authority::{self, Applied, Outcome, Past, Refusal, Standing, Trace},
     change::{Action, Base, Change},
     record::RecordState,
 };
@@ -128,7 +128,7 @@ impl WorkingSet {
         let next = self.version + 1;
         let Applied { record, outcome, traces } = authority::decide(before.as_ref(), change, next, self)?;
         for trace in traces {
-            if let Some((value, version)) = &trace.became {
+            if let Some(Standing { value, version }) = &trace.became {
                 self.values.insert((change.record, trace.field.clone(), *version), value.clone());
             }
             self.traces.insert((change.record, trace.field.clone(), change.id), trace.clone());

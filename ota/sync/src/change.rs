@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChangeId, Hlc, Kind, RecordId, Value, record::ConflictKey};
+use crate::{ChangeId, Hlc, Kind, RecordId, Value, record::ConflictKey, value::exact};
 
 /// Most fields in one change.
 pub const MAX_FIELDS: usize = 64;
@@ -77,7 +77,7 @@ pub struct FieldEdit {
 #[serde(rename_all = "snake_case")]
 pub enum Edit {
     /// Set to a value.
-    Set(Value),
+    Set(#[serde(with = "exact")] Value),
     /// Added to a counter.
     Add(i64),
     /// Elements put into and taken out of a set.

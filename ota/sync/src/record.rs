@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChangeId, Hlc, Kind, RecordId, Value};
+use crate::{ChangeId, Hlc, Kind, RecordId, Value, value::exact};
 
 /// Names a conflict: the change that came second, and the field on which it met another one (none where one
 /// side deleted the record). Text, so that it can be a key: `CHANGE/field` or `CHANGE`.
@@ -47,6 +47,7 @@ pub struct Stamp {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldState {
     /// What it holds.
+    #[serde(with = "exact")]
     pub value: Value,
     /// The gateway's version at which it came to hold it.
     pub version: u64,
@@ -59,11 +60,21 @@ pub struct FieldState {
 #[serde(rename_all = "snake_case")]
 pub enum Wish {
     /// The field to hold this.
-    Value(Value),
+    Value(#[serde(with = "exact")] Value),
     /// The record to stay.
     Keep,
     /// The record to go.
     Delete,
+}
+
+/// What both sides of a conflict started from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ancestor {
+    /// It is not known any more, or the conflict is about the whole record.
+    Unknown,
+    /// This.
+    Known(#[serde(with = "exact")] Value),
 }
 
 /// One side of a conflict.
@@ -78,8 +89,8 @@ pub struct ConflictSide {
 /// Two changes that only a person can bring together. Stays with the record until one does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conflict {
-    /// What both started from, where it is still known.
-    pub base: Option<Value>,
+    /// What both started from.
+    pub base: Ancestor,
     /// What the record holds.
     pub present: ConflictSide,
     /// What came second.

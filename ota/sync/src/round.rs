@@ -8,7 +8,7 @@ use crate::{
     change::Change,
     checksum::Checksum,
     record::RecordState,
-    wire::{MAX_CHANGES, MAX_RECORDS, Reply, Request, RequestId, ScopeId},
+    wire::{Cursor, MAX_CHANGES, MAX_RECORDS, Reply, Request, RequestId, ScopeId},
 };
 
 /// What a round needs to know of a hub's store.
@@ -21,8 +21,8 @@ pub trait Local {
     fn ticket(&self) -> u64;
     /// The oldest waiting changes, at most `limit`, oldest first.
     fn waiting(&self, limit: usize) -> Vec<Change>;
-    /// Up to which version each chosen scope is known.
-    fn cursors(&self) -> BTreeMap<ScopeId, u64>;
+    /// Up to where each chosen scope is known.
+    fn cursors(&self) -> BTreeMap<ScopeId, Cursor>;
 }
 
 /// The request to send next: the unanswered one again, or a new one. The caller writes a new one down before
@@ -32,8 +32,7 @@ pub fn request(local: &impl Local, random: [u8; 16], limit: u32) -> Request {
     local.unanswered().unwrap_or_else(|| {
         let changes = local.waiting(MAX_CHANGES);
         let cursors = local.cursors();
-        let known = cursors.values().copied().min().unwrap_or(0);
-        let floor = changes.iter().map(|change| change.seen.version).fold(known, u64::min);
+        let floor = floor(&cursors, &changes);
         Request {
             protocol: crate::wire::PROTOCOL,
             hub: local.hub(),
@@ -47,6 +46,13 @@ pub fn request(local: &impl Local, random: [u8; 16], limit: u32) -> Request {
     })
 }
 
+/// No change that is still to be sent was made by somebody who knew less. What was made on a record that the
+/// gateway does not have yet cannot be hurt by what it forgets.
+fn floor(cursors: &BTreeMap<ScopeId, Cursor>, waiting: &[Change]) -> u64 {
+    let known = cursors.values().map(|cursor| cursor.version).min().unwrap_or(0);
+    waiting.iter().map(|change| change.seen.version).filter(|version| *version > 0).fold(known, u64::min)
+}
+
 /// What a hub's store does with a reply, all of it in one transaction or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intake {
@@ -56,8 +62,8 @@ pub struct Intake {
     pub answered: Vec<(ChangeId, Outcome)>,
     /// These records are confirmed.
     pub records: Vec<RecordState>,
-    /// Up to which version each scope is known then.
-    pub cursors: BTreeMap<ScopeId, u64>,
+    /// Up to where each scope is known then.
+    pub cursors: BTreeMap<ScopeId, Cursor>,
     /// Deletions up to these versions are forgotten.
     pub horizons: BTreeMap<ScopeId, u64>,
     /// These scopes are complete: what is still stale in them is gone.
@@ -105,14 +111,14 @@ pub fn take_in(request: &Request, reply: Reply) -> Result<Intake, Nonsense> {
     let withheld: BTreeSet<ScopeId> = reply.withheld.iter().copied().collect();
     for (scope, cursor) in &reply.cursors {
         let Some(asked) = request.cursors.get(scope) else { return Err(Nonsense::OtherScope) };
-        if cursor < asked && !reread.contains(scope) {
+        if cursor.version < asked.version && !reread.contains(scope) {
             return Err(Nonsense::Cursors);
         }
     }
     for record in &reply.records {
         let scope = ScopeId::from(record.project);
         match reply.cursors.get(&scope) {
-            Some(cursor) if record.version <= *cursor && !withheld.contains(&scope) => {}
+            Some(cursor) if record.version <= cursor.version && !withheld.contains(&scope) => {}
             Some(_) => return Err(Nonsense::Cursors),
             None => return Err(Nonsense::OtherScope),
         }

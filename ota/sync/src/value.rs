@@ -30,6 +30,43 @@ pub enum Value {
     Json(serde_json::Value),
 }
 
+/// The form in which values cross the wire and are stored: as in JSON, but structured data says that it is, so
+/// that a list of texts is not taken for a set by somebody who does not look at the field's type.
+///
+/// For `#[serde(with = "exact")]`.
+pub mod exact {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error, ser::SerializeMap};
+
+    use super::Value;
+
+    const JSON: &str = "json";
+
+    /// Writes a value.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
+        let Value::Json(json) = value else { return value.serialize(serializer) };
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(JSON, json)?;
+        map.end()
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// When it is none, or the deserializer's.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::Object(mut map) if map.len() == 1 => {
+                map.remove(JSON).map(Value::Json).ok_or_else(|| D::Error::custom("not a field's value"))
+            }
+            serde_json::Value::Object(_) => Err(D::Error::custom("not a field's value")),
+            plain => serde_json::from_value(plain).map_err(D::Error::custom),
+        }
+    }
+}
+
 impl Value {
     /// The text, where it is one.
     #[must_use]
@@ -258,6 +295,25 @@ mod tests {
         assert_eq!(field(Kind::Notice, "title").parse(json!("Water")).unwrap(), Value::from("Water"));
         assert!(matches!(field(Kind::Document, "tags").parse(json!(["a"])).unwrap(), Value::Set(_)));
         assert!(matches!(field(Kind::Assessment, "questions").parse(json!(["a"])).unwrap(), Value::Json(_)));
+    }
+
+    #[test]
+    fn the_exact_form_keeps_lists_and_sets_apart() {
+        #[derive(Serialize, Deserialize, PartialEq, Debug)]
+        struct Held(#[serde(with = "exact")] Value);
+        let values = [
+            Value::Null,
+            Value::Bool(true),
+            Value::Int(-3),
+            Value::from("a"),
+            Value::Set(["a".to_owned()].into()),
+            Value::Json(json!(["a"])),
+            Value::Json(json!({ "json": [1, 2] })),
+        ];
+        for value in values {
+            let text = serde_json::to_string(&Held(value.clone())).unwrap();
+            assert_eq!(serde_json::from_str::<Held>(&text).unwrap(), Held(value), "{text}");
+        }
     }
 
     #[test]

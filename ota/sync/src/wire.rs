@@ -80,6 +80,24 @@ impl RequestId {
     }
 }
 
+/// Up to where a hub knows a scope.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Every change up to this version is known; 0 where nothing is.
+    pub version: u64,
+    /// What the gateway had forgotten when this reading of the scope began. Where it has forgotten more since,
+    /// a hub that is not past that has to begin anew, or it would keep what was deleted meanwhile.
+    pub horizon: u64,
+}
+
+impl Cursor {
+    /// Whether a scope has to be read from the beginning by a hub that stands here.
+    #[must_use]
+    pub const fn must_begin_anew(self, horizon: u64) -> bool {
+        self.version == 0 || (self.version < horizon && self.horizon != horizon)
+    }
+}
+
 /// From a hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
@@ -93,8 +111,8 @@ pub struct Request {
     pub ticket: u64,
     /// Changes, oldest first.
     pub changes: Vec<Change>,
-    /// Up to which version each chosen scope is known.
-    pub cursors: BTreeMap<ScopeId, u64>,
+    /// Up to where each chosen scope is known.
+    pub cursors: BTreeMap<ScopeId, Cursor>,
     /// No change that this hub will still send was made by somebody who knew less than this version.
     pub floor: u64,
     /// Most records wanted.
@@ -114,13 +132,12 @@ pub struct Reply {
     pub outcomes: Vec<(ChangeId, Outcome)>,
     /// Newer records, in the order of their versions.
     pub records: Vec<RecordState>,
-    /// Up to which version each scope is known with them.
-    pub cursors: BTreeMap<ScopeId, u64>,
+    /// Up to where each scope is known with them.
+    pub cursors: BTreeMap<ScopeId, Cursor>,
     /// Deletions up to these versions are forgotten: hub and gateway drop what is left of them.
     #[serde(default)]
     pub horizons: BTreeMap<ScopeId, u64>,
-    /// Scopes that are sent anew from the beginning, because what the hub knows is older than what the
-    /// gateway remembers. What is not sent again is gone.
+    /// Scopes that are sent from the beginning. What the hub holds of them and is not sent again is gone.
     #[serde(default)]
     pub reread: Vec<ScopeId>,
     /// Scopes that the hub may not have.

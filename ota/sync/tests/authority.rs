@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_sync::{
     ChangeId, Hlc, HubId, Kind, RecordId, Value,
-    authority::{Applied, FieldOutcome, Outcome, Past, Refusal, Trace, decide},
+    authority::{Applied, FieldOutcome, Outcome, Past, Refusal, Standing, Trace, decide},
     change::{Action, Base, Change, Edit, FieldEdit, Seen},
-    record::{RecordState, Wish},
+    record::{Ancestor, RecordState, Wish},
 };
 
 /// A gateway in memory.
@@ -37,7 +37,7 @@ impl Gateway {
             decide(self.records.get(&change.record), change, next, self)?;
         self.version = self.version.max(record.version);
         for trace in traces {
-            if let Some((value, version)) = &trace.became {
+            if let Some(Standing { value, version }) = &trace.became {
                 self.values.insert((change.record, trace.field.clone(), *version), value.clone());
             }
             self.traces.insert((change.record, trace.field.clone(), change.id), trace);
@@ -137,7 +137,7 @@ fn a_conflict_keeps_both_sides_until_a_person_settles_it() {
     let outcome = gateway.push(&ben.edit(notice, 1, &[("title", "Old well", Base::Version(1))])).unwrap();
     let FieldOutcome::Conflict(key) = outcome["title"].clone() else { panic!("{outcome:?}") };
     let conflict = &gateway.record(notice).conflicts[&key];
-    assert_eq!(conflict.base, Some(Value::from("Well")));
+    assert_eq!(conflict.base, Ancestor::Known("Well".into()));
     assert_eq!(conflict.present.wish, Wish::Value("North well".into()));
     assert_eq!(conflict.incoming.wish, Wish::Value("Old well".into()));
 
@@ -180,7 +180,7 @@ fn an_edit_on_ones_own_edit_that_met_another_asks_once() {
     let conflicts: Vec<_> = gateway.record(notice).conflicts.values().collect();
     assert_eq!(conflicts.len(), 1);
     assert_eq!(conflicts[0].incoming.wish, Wish::Value("Well two".into()));
-    assert_eq!(conflicts[0].base, Some(Value::from("Well")));
+    assert_eq!(conflicts[0].base, Ancestor::Known("Well".into()));
     assert_eq!(gateway.text(notice, "title"), "Pump");
 }
 
