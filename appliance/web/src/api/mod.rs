@@ -1,6 +1,35 @@
-//! The JSON API. Routes and their OpenAPI description come from the same lines.
+//! The JSON API. Routes and their OpenAPI description come from the same lines; what a record holds comes from
+//! the table of kinds.
 
-use axum::{Router, extract::Request, http::header};
+mod accounts;
+mod ask;
+pub(crate) mod backup;
+mod extract;
+pub(crate) mod files;
+mod health;
+mod invitations;
+mod live;
+pub(crate) mod models;
+mod openapi;
+mod query;
+mod record_schemas;
+mod records;
+mod search;
+mod session;
+mod settings;
+mod setup;
+pub(crate) mod support;
+mod tokens;
+pub(crate) mod transfer;
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request},
+    http::{Method, header},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use openapi::openapi;
 
 use crate::{
     hub::Hub,
@@ -10,15 +39,58 @@ use crate::{
 /// Where the hub says whether it is well.
 pub(crate) const HEALTH_PATH: &str = "/api/health-check";
 
+/// Routes that move files, or wait for a model to be loaded: with limits and deadlines of their own.
+const TRANSFERS: [(Method, &str); 6] = [
+    (Method::POST, "/api/v1/files"),
+    (Method::PUT, "/api/v1/files/{document}"),
+    (Method::POST, "/api/v1/models"),
+    (Method::POST, "/api/v1/models/{name}/load"),
+    (Method::POST, "/api/v1/backup"),
+    (Method::POST, "/api/v1/restore"),
+];
+
 /// Every route of the API.
 pub(crate) fn routes() -> Router<Hub> {
-    Router::new()
+    documented().split_for_parts().0
 }
 
-/// The OpenAPI 3.1 description of the API, as JSON.
-#[must_use]
-pub fn openapi() -> serde_json::Value {
-    serde_json::Value::Null
+/// The routes with their descriptions, before kinds of records are filled in.
+fn documented() -> OpenApiRouter<Hub> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(health::health))
+        .routes(routes!(health::metrics))
+        .routes(routes!(openapi::describe))
+        .routes(routes!(setup::state))
+        .routes(routes!(setup::claim))
+        .routes(routes!(session::who, session::sign_in, session::sign_out))
+        .routes(routes!(accounts::sign_up))
+        .routes(routes!(accounts::change_own_password))
+        .routes(routes!(accounts::set_password))
+        .routes(routes!(records::counts))
+        .routes(routes!(records::list, records::create))
+        .routes(routes!(records::read, records::change, records::delete))
+        .routes(routes!(records::history))
+        .routes(routes!(records::restore))
+        .routes(routes!(files::upload))
+        .routes(routes!(files::download, files::replace))
+        .routes(routes!(search::search))
+        .routes(routes!(search::passage))
+        .routes(routes!(search::progress))
+        .routes(routes!(ask::ask))
+        .routes(routes!(models::list, models::add))
+        .routes(routes!(models::remove))
+        .routes(routes!(models::load))
+        .routes(routes!(models::unload))
+        .routes(routes!(live::events))
+        .routes(routes!(live::who_is_here, live::say, live::leave))
+        .routes(routes!(settings::read, settings::change))
+        .routes(routes!(invitations::list, invitations::create))
+        .routes(routes!(invitations::revoke))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(backup::make))
+        .routes(routes!(backup::restore_upload))
+        .routes(routes!(support::bundle))
 }
 
 /// The answer where there is no route.
@@ -34,5 +106,8 @@ pub(crate) async fn wrong_method() -> Problem {
 /// Whether a request transfers a file: such routes have limits and deadlines of their own.
 pub(crate) fn is_transfer(request: &Request) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-    content_type.is_some_and(|value| value.starts_with(b"multipart/form-data"))
+    let is_form_with_file = content_type.is_some_and(|value| value.starts_with(b"multipart/form-data"));
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    is_form_with_file
+        || TRANSFERS.iter().any(|(method, path)| method == request.method() && Some(*path) == route)
 }

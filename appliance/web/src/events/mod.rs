@@ -7,4 +7,4 @@ mod stream;
 
 pub(crate) use feed::Feed;
 pub(crate) use presence::{Doing, Here, Place, Presence};
-pub(crate) use stream::{StreamPlace, live, sse};
+pub(crate) use stream::{StreamPlace, event, live, sse};

@@ -17,7 +17,7 @@ mod source;
 use axum::{Router, middleware::from_fn_with_state};
 use tower::ServiceBuilder;
 
-pub(crate) use body_limit::MAX_BODY;
+pub(crate) use body_limit::{MAX_BODY, announced_length};
 pub(crate) use compress::NeverCompress;
 
 use crate::{hub::Hub, pages};

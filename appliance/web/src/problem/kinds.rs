@@ -98,7 +98,7 @@ kinds! {
         "Nothing was changed.", "Send the content type that /api/openapi.json names.";
     /// The asked part of the file does not exist.
     RangeNotSatisfiable = "range-not-satisfiable", RANGE_NOT_SATISFIABLE, "The file has no such part",
-        "Nothing was changed.", "Ask for a part within the size that Content-Range names.";
+        "Nothing was changed.", "Ask for a part within the file's size.";
     /// The hub was called by a name that is not its own (a sign of DNS rebinding).
     WrongHost = "wrong-host", MISDIRECTED_REQUEST, "This hub is not called that",
         "Nothing was changed.", "Open the hub by its address or its own name; a keeper can allow further names in the settings.";

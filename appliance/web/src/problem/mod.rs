@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 pub use kinds::ProblemKind;
 
 /// The media type of problem details.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Longest detail that is sent, in bytes: details can quote what somebody sent.
 const MAX_DETAIL: usize = 1000;

@@ -20,24 +20,24 @@ const MAX_LOGIN: usize = 300;
 
 /// A person who has just got a session.
 #[derive(Debug, Clone)]
-pub struct SignedIn {
+pub(crate) struct SignedIn {
     /// The person.
-    pub person: RecordId,
+    pub(crate) person: RecordId,
     /// The `Set-Cookie` header that carries the session.
-    pub cookie: HeaderValue,
+    pub(crate) cookie: HeaderValue,
 }
 
 /// What a new account starts with, as a person typed it.
 #[derive(Debug, Clone)]
-pub struct NewPerson {
+pub(crate) struct NewPerson {
     /// The name shown to others.
-    pub name: String,
+    pub(crate) name: String,
     /// The name typed to sign in.
-    pub login: String,
+    pub(crate) login: String,
     /// The password.
-    pub password: String,
+    pub(crate) password: String,
     /// Language of the pages, BCP 47.
-    pub language: Option<String>,
+    pub(crate) language: Option<String>,
 }
 
 /// Signs a person in. A session that came with the request ends: what an attacker may have planted before is
@@ -46,7 +46,7 @@ pub struct NewPerson {
 /// # Errors
 /// One and the same problem, after one and the same time, whether the name is unknown, the password wrong or the
 /// account closed.
-pub async fn sign_in(
+pub(crate) async fn sign_in(
     hub: &Hub,
     peer: Peer,
     before: &Identity,
@@ -75,7 +75,7 @@ pub async fn sign_in(
 ///
 /// # Errors
 /// When the invitation is not valid, sign-up is closed, the login is taken or a value does not fit.
-pub async fn sign_up(
+pub(crate) async fn sign_up(
     hub: &Hub,
     peer: Peer,
     before: &Identity,
@@ -107,7 +107,7 @@ pub async fn sign_up(
 ///
 /// # Errors
 /// When the hub is claimed already, the code is wrong or a value does not fit.
-pub async fn claim(
+pub(crate) async fn claim(
     hub: &Hub,
     peer: Peer,
     before: &Identity,
@@ -131,7 +131,7 @@ pub async fn claim(
 ///
 /// # Errors
 /// When the store cannot write; the session then goes on.
-pub async fn sign_out(hub: &Hub, peer: Peer, identity: &Identity) -> Result<HeaderValue, Problem> {
+pub(crate) async fn sign_out(hub: &Hub, peer: Peer, identity: &Identity) -> Result<HeaderValue, Problem> {
     if let Some(session) = identity.session() {
         hub.store.close_session(session).await?;
     }
@@ -142,7 +142,7 @@ pub async fn sign_out(hub: &Hub, peer: Peer, identity: &Identity) -> Result<Head
 ///
 /// # Errors
 /// When the current password is wrong or the new one is refused.
-pub async fn change_password(
+pub(crate) async fn change_password(
     hub: &Hub,
     peer: Peer,
     identity: &Identity,
@@ -169,7 +169,7 @@ pub async fn change_password(
 ///
 /// # Errors
 /// When `viewer` may not, or the password is refused.
-pub async fn set_password_of(hub: &Hub, viewer: &Viewer, person: RecordId, new: String) -> Result<(), Problem> {
+pub(crate) async fn set_password_of(hub: &Hub, viewer: &Viewer, person: RecordId, new: String) -> Result<(), Problem> {
     if viewer.role() < cairn_sync::Role::Keeper {
         signed_in(viewer)?;
         return Err(Problem::new(ProblemKind::Forbidden, "only keepers set the password of somebody else"));
@@ -186,7 +186,7 @@ pub async fn set_password_of(hub: &Hub, viewer: &Viewer, person: RecordId, new: 
 ///
 /// # Errors
 /// When the password is refused or too many are being hashed.
-pub async fn hash_password(hub: &Hub, password: String, login: &str, name: &str) -> Result<Secret, Problem> {
+async fn hash_password(hub: &Hub, password: String, login: &str, name: &str) -> Result<Secret, Problem> {
     check_new(&password, login, name)?;
     hub.shared.passwords.hash(password).await
 }

@@ -1,6 +1,6 @@
 //! The session cookie.
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue};
 use axum_extra::extract::cookie::CookieJar;
 use cairn_store::SessionToken;
 
@@ -30,7 +30,7 @@ pub(crate) fn give_session(token: &SessionToken, hours: u32, peer: Peer) -> Resu
 
 /// The header that makes a browser forget its session.
 #[must_use]
-pub fn forget_session(peer: Peer) -> HeaderValue {
+pub(crate) fn forget_session(peer: Peer) -> HeaderValue {
     // A constant name and an empty value are always a valid header.
     HeaderValue::from_str(&header_text("", 0, peer))
         .unwrap_or_else(|_| HeaderValue::from_static("cairn_session=; Max-Age=0; Path=/"))
@@ -42,13 +42,10 @@ fn header_text(value: &str, max_age_s: u64, peer: Peer) -> String {
     format!("{SESSION_COOKIE}={value}; Max-Age={max_age_s}; Path=/; HttpOnly; SameSite=Lax{secure}")
 }
 
-/// `Set-Cookie` with this value.
-pub(crate) fn set(headers: &mut HeaderMap, cookie: HeaderValue) {
-    headers.append(header::SET_COOKIE, cookie);
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::header;
+
     use super::*;
 
     fn peer(tls: bool) -> Peer {

@@ -14,7 +14,7 @@ const CONTEXT: &str = "cairn-web 2026 form token of a session";
 
 /// A token for a form, masked; show it with `Display`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct CsrfToken(String);
+pub(crate) struct CsrfToken(String);
 
 impl CsrfToken {
     /// No token: there is no session to protect.

@@ -11,19 +11,20 @@ use std::convert::Infallible;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use cairn_store::{ApiToken, SessionToken, Store, Viewer};
 
-pub use actions::{
-    NewPerson, SignedIn, change_password, claim, hash_password, set_password_of, sign_in, sign_out, sign_up,
+pub(crate) use actions::signed_in;
+pub(crate) use actions::{
+    NewPerson, SignedIn, change_password, claim, set_password_of, sign_in, sign_out, sign_up,
 };
-pub use csrf::CsrfToken;
+pub(crate) use csrf::CsrfToken;
 pub(crate) use cookie::{SESSION_COOKIE, session_cookie_of};
-pub use cookie::forget_session;
-pub use password::Passwords;
+pub(crate) use cookie::forget_session;
+pub(crate) use password::Passwords;
 
 /// Who sends a request, found once per request by `middleware::identify`.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The viewer that every call of the store takes.
-    pub viewer: Viewer,
+    pub(crate) viewer: Viewer,
     proof: Proof,
 }
 
@@ -53,13 +54,13 @@ impl Identity {
 
     /// The session, where whoever asks is known by one.
     #[must_use]
-    pub const fn session(&self) -> Option<&SessionToken> {
+    pub(crate) const fn session(&self) -> Option<&SessionToken> {
         if let Proof::Cookie(token) = &self.proof { Some(token) } else { None }
     }
 
     /// Whether whoever asks is known by a personal access token.
     #[must_use]
-    pub const fn is_bearer(&self) -> bool {
+    pub(crate) const fn is_bearer(&self) -> bool {
         matches!(self.proof, Proof::Bearer(_))
     }
 
@@ -76,7 +77,7 @@ impl Identity {
     /// The token for forms, masked anew on every call. Empty without a session: then there is nothing that a
     /// forged request could use.
     #[must_use]
-    pub fn csrf(&self) -> CsrfToken {
+    pub(crate) fn csrf(&self) -> CsrfToken {
         self.session().map_or_else(CsrfToken::none, CsrfToken::of_session)
     }
 }
@@ -91,7 +92,7 @@ impl<S: Sync> FromRequestParts<S> for Identity {
 
 /// The viewer of a request.
 #[derive(Debug, Clone)]
-pub struct CurrentViewer(pub Viewer);
+pub(crate) struct CurrentViewer(pub(crate) Viewer);
 
 impl<S: Sync> FromRequestParts<S> for CurrentViewer {
     type Rejection = Infallible;

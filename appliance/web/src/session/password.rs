@@ -28,7 +28,7 @@ const MAX_WAITING: usize = 64;
 const WAIT: Duration = Duration::from_secs(8);
 
 /// Hashes and checks passwords, a few at a time.
-pub struct Passwords {
+pub(crate) struct Passwords {
     places: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     /// What the password of somebody unknown is compared with, so that it takes as long as a known one's.

@@ -1,0 +1,100 @@
+//! Parts of a request, with refusals as problems.
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Json, Path},
+    http::{HeaderMap, HeaderName, header, request::Parts},
+};
+use cairn_sync::ChangeId;
+
+use crate::problem::{Problem, ProblemKind};
+
+/// A JSON body.
+#[derive(FromRequest)]
+#[from_request(via(Json), rejection(Problem))]
+pub(super) struct ApiJson<T>(pub(super) T);
+
+/// The parameters in the address.
+#[derive(FromRequestParts)]
+#[from_request(via(Path), rejection(Problem))]
+pub(super) struct ApiPath<T>(pub(super) T);
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The header `Idempotency-Key`: a UUID that the sender chose for this change. The same change sent again, for
+/// example because the answer was lost, is not made twice.
+pub(super) struct IdempotencyKey(pub(super) Option<ChangeId>);
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let Some(key) = parts.headers.get(&IDEMPOTENCY_KEY) else { return Ok(Self(None)) };
+        let id = key.to_str().ok().map(|text| text.trim_matches('"')).and_then(|text| text.parse().ok());
+        match id {
+            Some(id) => Ok(Self(Some(id))),
+            None => Err(Problem::new(ProblemKind::Malformed, "the header Idempotency-Key is not a UUID")),
+        }
+    }
+}
+
+/// The header `If-Match`: the version that the sender saw. `*` and no header stand for "whatever it is".
+pub(super) struct IfMatch(pub(super) Option<u64>);
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get(header::IF_MATCH) else { return Ok(Self(None)) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Self(None));
+        }
+        let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        match version.and_then(|version| version.parse().ok()) {
+            Some(version) => Ok(Self(Some(version))),
+            None => Err(Problem::new(
+                ProblemKind::Malformed,
+                "the header If-Match is not a version in quotes, such as \"3\", as the header ETag gave it",
+            )),
+        }
+    }
+}
+
+/// Whether `If-None-Match` names this entity tag.
+pub(super) fn none_match(headers: &HeaderMap, etag: &str) -> bool {
+    let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).any(|tag| {
+        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    async fn read<T: FromRequestParts<()>>(name: &str, value: &str) -> Result<T, T::Rejection> {
+        let (mut parts, ()) = Request::builder().header(name, value).body(()).unwrap().into_parts();
+        T::from_request_parts(&mut parts, &()).await
+    }
+
+    #[tokio::test]
+    async fn versions_and_change_ids_are_read_or_refused() {
+        assert_eq!(read::<IfMatch>("if-match", "\"12\"").await.unwrap().0, Some(12));
+        assert_eq!(read::<IfMatch>("if-match", "*").await.unwrap().0, None);
+        for bad in ["12", "\"x\"", "W/\"1\"", "\"-1\"", "\"1\", \"2\""] {
+            assert!(read::<IfMatch>("if-match", bad).await.is_err(), "{bad}");
+        }
+        let id = ChangeId::new();
+        assert_eq!(read::<IdempotencyKey>("idempotency-key", &id.to_string()).await.unwrap().0, Some(id));
+        assert!(read::<IdempotencyKey>("idempotency-key", "again").await.is_err());
+    }
+
+    #[test]
+    fn entity_tags_are_compared_weakly() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::IF_NONE_MATCH, "\"a\", W/\"b\"".parse().unwrap());
+        assert!(none_match(&headers, "\"a\"") && none_match(&headers, "\"b\"") && !none_match(&headers, "\"c\""));
+    }
+}
