@@ -83,7 +83,8 @@ impl Hub {
     /// When the hub is claimed already.
     pub fn claim_code(&self) -> Result<String> {
         let path: PathBuf = self.folder().join("hub/claim");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
         Ok(text.trim().to_owned())
     }
 
@@ -141,7 +142,9 @@ impl Hub {
         if let Some(id) = self.process.id().and_then(|id| i32::try_from(id).ok()) {
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGTERM)?;
         }
-        let status = tokio::time::timeout(STOPS_WITHIN, self.process.wait()).await.context("the hub did not end")??;
+        let status = tokio::time::timeout(STOPS_WITHIN, self.process.wait())
+            .await
+            .context("the hub did not end")??;
         anyhow::ensure!(status.success(), "the hub ended with {status}");
         Ok(self.folder)
     }
@@ -163,7 +166,11 @@ impl Hub {
 fn first_address(text: &str) -> Option<String> {
     let json: Value = serde_json::from_str(text).ok()?;
     let first = json.get("addresses").unwrap_or(&json).get(0)?.as_str()?.to_owned();
-    Some(if first.starts_with("http") { first.trim_end_matches('/').to_owned() } else { format!("http://{first}") })
+    Some(if first.starts_with("http") {
+        first.trim_end_matches('/').to_owned()
+    } else {
+        format!("http://{first}")
+    })
 }
 
 fn parent_of(process: i32) -> Option<String> {

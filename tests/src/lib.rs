@@ -7,4 +7,5 @@
 
 pub mod environment;
 pub mod hub;
+pub mod simulation;
 pub mod wait;
