@@ -26,7 +26,7 @@ mod zim;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use child::child_main;
-pub use document::{Block, BlockKind, Extracted, Format, Hint, Location, Notice, Summary};
+pub use document::{Block, BlockKind, CELL_SEPARATOR, Extracted, Format, Hint, Location, Notice, Summary};
 pub use error::{ExtractError, Limit, Reason};
 pub use extractor::{Extractor, ExtractorCommand};
 pub use input::Input;

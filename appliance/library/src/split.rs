@@ -31,6 +31,8 @@ const FEWEST_WORDS: usize = 60;
 const TINY_WORDS: usize = 30;
 /// Longest sentence that is repeated at the start of the next passage when a paragraph had to be cut.
 const OVERLAP_WORDS: usize = 30;
+/// Longest heading; what is longer is a paragraph that was set like one.
+const HEADING_BYTES: usize = 200;
 /// Between the parts of a heading path where it is shown in one line.
 pub const HEADING_SEPARATOR: &str = " › ";
 
@@ -81,12 +83,21 @@ pub struct Splitter<F> {
 /// A sentence, row or line, as it stands in the passage being filled.
 struct Part {
     text: String,
-    /// It begins a line of its own.
-    starts_line: bool,
+    lead: Lead,
     headings: Vec<String>,
     location: Location,
     /// It stood in the passage before already.
     repeated: bool,
+}
+
+/// What stands before a part in its passage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lead {
+    /// It begins a line of its own.
+    Line,
+    Space,
+    /// No white space parted it from what stood before it.
+    Nothing,
 }
 
 impl<F: FnMut(Passage)> Splitter<F> {
@@ -124,6 +135,12 @@ impl<F: FnMut(Passage)> Splitter<F> {
         while self.path.last().is_some_and(|(above, _)| *above >= level) {
             self.path.pop();
         }
+        let text = text.get(..text.floor_char_boundary(HEADING_BYTES)).unwrap_or(text);
+        // It may become a line of the passage that is open.
+        if !self.parts.is_empty() {
+            self.words += words(text);
+            self.tokens += estimate_tokens(text);
+        }
         self.path.push((level, text.split_whitespace().collect::<Vec<_>>().join(" ")));
     }
 
@@ -131,13 +148,17 @@ impl<F: FnMut(Passage)> Splitter<F> {
         let all = words(&block.text);
         // A paragraph that fits into a passage of its own is not cut for the sake of filling this one.
         let whole = all <= MOST_WORDS && estimate_tokens(&block.text) <= MOST_TOKENS;
-        if self.words >= ENOUGH_WORDS || (whole && self.words >= TINY_WORDS && !self.fits(all, estimate_tokens(&block.text))) {
+        if self.words >= ENOUGH_WORDS
+            || (whole && self.words >= TINY_WORDS && !self.fits(all, estimate_tokens(&block.text)))
+        {
             self.end_passage();
         }
         let mut first = true;
+        let mut end = 0;
         for range in sentences(&block.text) {
-            let sentence = block.text.get(range).unwrap_or_default().trim();
-            for piece in pieces(sentence) {
+            let glued = range.start == end;
+            end = range.end;
+            for (index, piece) in pieces(block.text.get(range).unwrap_or_default()).into_iter().enumerate() {
                 let (count, tokens) = (words(piece), estimate_tokens(piece));
                 if !self.fits(count, tokens) {
                     let carried = (!first).then(|| self.overlap(count, tokens)).flatten();
@@ -146,7 +167,12 @@ impl<F: FnMut(Passage)> Splitter<F> {
                         self.push(carried);
                     }
                 }
-                self.push_text(piece, first, block);
+                let lead = match (first, glued && index == 0) {
+                    (true, _) => Lead::Line,
+                    (false, true) => Lead::Nothing,
+                    (false, false) => Lead::Space,
+                };
+                self.push_text(piece, lead, block);
                 first = false;
             }
         }
@@ -164,17 +190,18 @@ impl<F: FnMut(Passage)> Splitter<F> {
             if !self.fits(words(piece), estimate_tokens(piece)) {
                 self.end_passage();
                 if let Some(head) = head.filter(|head| words(head) <= OVERLAP_WORDS) {
-                    let part = self.part(head, true, block);
+                    let part = self.part(head, Lead::Line, block);
                     self.push(Part { repeated: true, ..part });
                 }
             }
-            self.push_text(piece, index == 0, block);
+            self.push_text(piece, if index == 0 { Lead::Line } else { Lead::Space }, block);
         }
     }
 
     fn fits(&self, words: usize, tokens: usize) -> bool {
         self.parts.is_empty()
-            || (self.words + words <= MOST_WORDS && (self.tokens + tokens <= MOST_TOKENS || self.words + words <= FEWEST_WORDS))
+            || (self.words + words <= MOST_WORDS
+                && (self.tokens + tokens <= MOST_TOKENS || self.words + words <= FEWEST_WORDS))
     }
 
     /// The last sentence, to begin the next passage with, when it leaves room for what follows.
@@ -184,25 +211,25 @@ impl<F: FnMut(Passage)> Splitter<F> {
         let room = count + words_after <= MOST_WORDS && tokens + tokens_after <= MOST_TOKENS;
         (count <= OVERLAP_WORDS && room).then(|| Part {
             text: last.text.clone(),
-            starts_line: true,
+            lead: Lead::Line,
             headings: last.headings.clone(),
             location: last.location.clone(),
             repeated: true,
         })
     }
 
-    fn part(&self, text: &str, starts_line: bool, block: &Block) -> Part {
+    fn part(&self, text: &str, lead: Lead, block: &Block) -> Part {
         Part {
             text: text.to_owned(),
-            starts_line,
+            lead,
             headings: self.path.iter().map(|(_, text)| text.clone()).collect(),
             location: block.location.clone(),
             repeated: false,
         }
     }
 
-    fn push_text(&mut self, text: &str, starts_line: bool, block: &Block) {
-        let part = self.part(text, starts_line, block);
+    fn push_text(&mut self, text: &str, lead: Lead, block: &Block) {
+        let part = self.part(text, lead, block);
         self.push(part);
     }
 
@@ -233,9 +260,9 @@ impl<F: FnMut(Passage)> Splitter<F> {
                     text.push_str(heading);
                 }
                 new_line(&mut text);
-            } else if part.starts_line {
+            } else if part.lead == Lead::Line {
                 new_line(&mut text);
-            } else if !text.is_empty() {
+            } else if part.lead == Lead::Space && !text.is_empty() {
                 text.push(' ');
             }
             text.push_str(&part.text);
@@ -258,7 +285,9 @@ fn words(text: &str) -> usize {
 
 /// A sentence that is longer than a passage, cut between words.
 fn pieces(text: &str) -> Vec<&str> {
-    let within = |text: &str| words(text) <= MOST_WORDS && (estimate_tokens(text) <= MOST_TOKENS || words(text) <= FEWEST_WORDS);
+    let within = |text: &str| {
+        words(text) <= MOST_WORDS && (estimate_tokens(text) <= MOST_TOKENS || words(text) <= FEWEST_WORDS)
+    };
     if within(text) {
         return if text.is_empty() { Vec::new() } else { vec![text] };
     }

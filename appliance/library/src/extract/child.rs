@@ -31,9 +31,14 @@ pub fn child_main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let job = env::var(JOB_VARIABLE).map_err(|_| format!("{JOB_VARIABLE} is not set; this role is started by the hub"))?;
+    let job = env::var(JOB_VARIABLE)
+        .map_err(|_| format!("{JOB_VARIABLE} is not set; this role is started by the hub"))?;
     let job: Job = serde_json::from_str(&job).map_err(|error| format!("{JOB_VARIABLE}: {error}"))?;
-    let file = io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(|error| format!("standard input: {error}"))?;
+    let file = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map(File::from)
+        .map_err(|error| format!("standard input: {error}"))?;
     Confinement::new(Profile::Extract)
         .memory_limit(job.limits.memory_bytes)
         .cpu_seconds(job.limits.cpu_time.as_secs().max(1))

@@ -90,7 +90,10 @@ fn text(start: &[u8], hint: &Hint) -> Result<Format, Reason> {
     let decoded = encoding::decode(start, hint.charset()).text;
     let controls = decoded.chars().filter(|c| c.is_control() && !c.is_whitespace()).count();
     if controls * CONTROL_ONE_IN > decoded.chars().count() {
-        return Err(unsupported("in a format that is not known here", "Markdown, text, HTML, PDF, EPUB and ZIM files can be read"));
+        return Err(unsupported(
+            "in a format that is not known here",
+            "Markdown, text, HTML, PDF, EPUB and ZIM files can be read",
+        ));
     }
     let by_name = match hint.extension().as_str() {
         "md" | "markdown" | "mdown" | "mkd" => Some(Format::Markdown),
@@ -128,7 +131,18 @@ fn looks_like_html(text: &str) -> bool {
         }
     }
     const TAGS: &[&str] = &[
-        "<!doctype html", "<html", "<head", "<body", "<title", "<script", "<style", "<meta", "<div", "<table", "<h1", "<p>",
+        "<!doctype html",
+        "<html",
+        "<head",
+        "<body",
+        "<title",
+        "<script",
+        "<style",
+        "<meta",
+        "<div",
+        "<table",
+        "<h1",
+        "<p>",
         "<br",
     ];
     TAGS.iter().any(|tag| rest.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag)))

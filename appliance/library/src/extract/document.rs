@@ -135,7 +135,9 @@ pub enum Notice {
     #[error("only the first part was read: {0}")]
     Cut(#[from] super::Limit),
     /// Pages without text, most likely pictures of text.
-    #[error("{pages} pages hold no text; if they are scans, run text recognition (OCR) on them and upload the file again")]
+    #[error(
+        "{pages} pages hold no text; if they are scans, run text recognition (OCR) on them and upload the file again"
+    )]
     PagesWithoutText {
         /// How many.
         pages: u32,

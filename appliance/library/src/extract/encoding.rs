@@ -8,9 +8,6 @@ pub(super) struct Decoded {
     pub(super) replaced: bool,
 }
 
-/// Share of broken sequences up to which a file counts as damaged UTF-8 rather than as Windows-1252: one in this
-/// many multi-byte sequences.
-const BROKEN_ONE_IN: usize = 8;
 /// Bytes that are looked at for the decision and for UTF-16 without a byte order mark.
 const PROBE_BYTES: usize = 256 * 1024;
 
@@ -60,13 +57,14 @@ fn utf16_by_zeros(bytes: &[u8]) -> Option<&'static Encoding> {
     }
 }
 
+/// Whether intact sequences outweigh broken ones. In other encodings, intact ones come about by rare chance only.
 fn mostly_utf8(bytes: &[u8]) -> bool {
     let (mut intact, mut broken) = (0_usize, 0_usize);
     for chunk in bytes.utf8_chunks() {
         intact += chunk.valid().chars().filter(|c| !c.is_ascii()).count();
         broken += usize::from(!chunk.invalid().is_empty());
     }
-    broken * BROKEN_ONE_IN <= intact
+    broken <= intact
 }
 
 #[cfg(test)]

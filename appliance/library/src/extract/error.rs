@@ -50,10 +50,14 @@ pub enum Reason {
         advice: String,
     },
     /// A password or rights management is in the way.
-    #[error("it is protected. Remove the password or copy protection with the program that made it, and upload it again")]
+    #[error(
+        "it is protected. Remove the password or copy protection with the program that made it, and upload it again"
+    )]
     Encrypted,
     /// Every page is a picture.
-    #[error("its {pages} pages are pictures without text. Run text recognition (OCR) on it, for example with OCRmyPDF, and upload the result")]
+    #[error(
+        "its {pages} pages are pictures without text. Run text recognition (OCR) on it, for example with OCRmyPDF, and upload the result"
+    )]
     ImagesOnly {
         /// How many pages there are.
         pages: u32,
@@ -85,7 +89,9 @@ pub enum Reason {
         mebibytes: u64,
     },
     /// The reader did something that only a hijacked reader would do, and was killed.
-    #[error("it made the reader attempt something forbidden, and the reader was stopped. The file may be an attack")]
+    #[error(
+        "it made the reader attempt something forbidden, and the reader was stopped. The file may be an attack"
+    )]
     Forbidden,
     /// The reader broke down.
     #[error("the reader broke down on it ({how})")]

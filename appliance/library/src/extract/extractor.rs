@@ -38,7 +38,10 @@ pub struct ExtractorCommand {
 
 impl ExtractorCommand {
     /// A program with arguments.
-    pub fn new<A: Into<OsString>>(program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = A>) -> Self {
+    pub fn new<A: Into<OsString>>(
+        program: impl Into<PathBuf>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
         Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
     }
 
@@ -141,7 +144,8 @@ impl Extractor {
         sink: &mut (impl FnMut(Vec<Block>) + Send),
     ) -> Result<Option<Result<Summary, Reason>>, Reason> {
         let nonsense = |how: &str| Reason::Crashed { how: how.to_owned() };
-        let mut room = self.limits.text_bytes.saturating_add(self.limits.blocks.saturating_mul(REPORT_BYTES_PER_BLOCK));
+        let mut room =
+            self.limits.text_bytes.saturating_add(self.limits.blocks.saturating_mul(REPORT_BYTES_PER_BLOCK));
         let mut body = Vec::new();
         loop {
             let length = match reports.read_u32_le().await {

@@ -48,11 +48,32 @@ pub(super) fn read_part(text: &str, place: &Location, output: &mut Output<'_>) -
     Ok(output.next())
 }
 
-/// The first heading of a page, for books without a table of contents.
-pub(super) fn first_heading(text: &str, output: &mut Output<'_>) -> Result<Option<String>, Reason> {
-    let page = parse(text, &Location::default(), output)?;
-    let heading = page.content().find(|block| matches!(block.kind, BlockKind::Heading(_))).map(|block| block.text.clone());
-    Ok(heading.or(page.title))
+/// Reads an article whose title was written already: a first heading that repeats it is left out, the others stand below it.
+pub(super) fn read_article(
+    text: &str,
+    title: &str,
+    place: &Location,
+    output: &mut Output<'_>,
+) -> Result<Next, Reason> {
+    let page = parse(text, place, output)?;
+    if let Some(language) = &page.language {
+        output.declared_language(language);
+    }
+    let mut content = page.content().peekable();
+    if content.peek().is_some_and(|first| matches!(first.kind, BlockKind::Heading(_)) && first.text == title)
+    {
+        content.next();
+    }
+    for block in content {
+        let kind = match block.kind {
+            BlockKind::Heading(level) => BlockKind::Heading(level.clamp(2, 6)),
+            kind => kind,
+        };
+        if output.push(kind, &block.text, &block.location)? == Next::Stop {
+            return Ok(Next::Stop);
+        }
+    }
+    Ok(output.next())
 }
 
 fn parse(text: &str, place: &Location, output: &mut Output<'_>) -> Result<Page, Reason> {
@@ -88,7 +109,11 @@ struct Page {
 impl Page {
     fn content(&self) -> impl Iterator<Item = &Block> {
         let size = |main_only: bool| -> usize {
-            self.blocks.iter().filter(|(_, main)| *main || !main_only).map(|(block, _)| block.text.len()).sum()
+            self.blocks
+                .iter()
+                .filter(|(_, main)| *main || !main_only)
+                .map(|(block, _)| block.text.len())
+                .sum()
         };
         let main = size(true);
         let main_only = main >= MAIN_ENOUGH_BYTES || (main > 0 && main * MAIN_SHARE >= size(false));
@@ -183,7 +208,9 @@ impl<'p> Reader<'p> {
         match &**name {
             "br" | "wbr" if self.preformatted > 0 => self.text.push('\n'),
             "br" | "hr" => self.space(),
-            "sup" if self.furniture == 0 && self.text.ends_with(|c: char| c.is_alphanumeric()) => self.text.push('^'),
+            "sup" if self.furniture == 0 && self.text.ends_with(|c: char| c.is_alphanumeric()) => {
+                self.text.push('^')
+            }
             _ => {}
         }
         if self_closing || is_void(name) {
@@ -217,10 +244,13 @@ impl<'p> Reader<'p> {
             "tr" => (&["tr"], &["table"]),
             "td" | "th" => (&["td", "th"], &["tr", "table"]),
             "option" => (&["option"], &["select"]),
-            "p" | "div" | "ul" | "ol" | "table" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => (&["p"], &["td", "th", "li"]),
+            "p" | "div" | "ul" | "ol" | "table" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => {
+                (&["p"], &["td", "th", "li"])
+            }
             _ => return,
         };
-        let found = self.stack.iter().rposition(|open| ends.contains(&&*open.name) || within.contains(&&*open.name));
+        let found =
+            self.stack.iter().rposition(|open| ends.contains(&&*open.name) || within.contains(&&*open.name));
         if let Some(at) = found
             && self.stack.get(at).is_some_and(|open| ends.contains(&&*open.name))
         {
@@ -288,9 +318,11 @@ impl<'p> Reader<'p> {
     }
 
     fn in_heading(&self) -> bool {
-        self.stack.iter().rev().take_while(|open| matches!(open.role, Role::Inline | Role::Heading(_))).any(|open| {
-            matches!(open.role, Role::Heading(_))
-        })
+        self.stack
+            .iter()
+            .rev()
+            .take_while(|open| matches!(open.role, Role::Inline | Role::Heading(_)))
+            .any(|open| matches!(open.role, Role::Heading(_)))
     }
 
     /// Ends the block whose text was gathered so far.
@@ -300,7 +332,12 @@ impl<'p> Reader<'p> {
         if text.trim().is_empty() {
             return;
         }
-        let role = self.stack.iter().rev().map(|open| open.role).find(|role| !matches!(role, Role::Inline | Role::Block));
+        let role = self
+            .stack
+            .iter()
+            .rev()
+            .map(|open| open.role)
+            .find(|role| !matches!(role, Role::Inline | Role::Block));
         match role {
             Some(Role::Title) => {
                 self.page.title.get_or_insert(text);
@@ -383,11 +420,10 @@ fn role_of(name: &str) -> Role {
         "tr" => Role::Row,
         "td" | "th" => Role::Cell,
         "title" => Role::Title,
-        "address" | "article" | "aside" | "blockquote" | "body" | "caption" | "center" | "details" | "dialog" | "dir"
-        | "div" | "dl" | "fieldset" | "figcaption" | "figure" | "form" | "head" | "header" | "hgroup" | "hr" | "html"
-        | "legend" | "main" | "menu" | "ol" | "p" | "section" | "summary" | "table" | "tbody" | "tfoot" | "thead" | "ul" => {
-            Role::Block
-        }
+        "address" | "article" | "aside" | "blockquote" | "body" | "caption" | "center" | "details"
+        | "dialog" | "dir" | "div" | "dl" | "fieldset" | "figcaption" | "figure" | "form" | "head"
+        | "header" | "hgroup" | "hr" | "html" | "legend" | "main" | "menu" | "ol" | "p" | "section"
+        | "summary" | "table" | "tbody" | "tfoot" | "thead" | "ul" => Role::Block,
         _ => Role::Inline,
     }
 }
@@ -396,6 +432,19 @@ fn role_of(name: &str) -> Role {
 fn is_void(name: &str) -> bool {
     matches!(
         name,
-        "area" | "base" | "br" | "col" | "embed" | "hr" | "img" | "input" | "link" | "meta" | "param" | "source" | "track" | "wbr"
+        "area"
+            | "base"
+            | "br"
+            | "col"
+            | "embed"
+            | "hr"
+            | "img"
+            | "input"
+            | "link"
+            | "meta"
+            | "param"
+            | "source"
+            | "track"
+            | "wbr"
     )
 }

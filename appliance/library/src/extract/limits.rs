@@ -8,8 +8,12 @@ const MIB: u64 = 1024 * 1024;
 
 /// Largest file that is read into memory as a whole. ZIM archives are read piece by piece and not bound by it.
 pub(crate) const INPUT_BYTES: u64 = 128 * MIB;
-/// Most bytes that may come out of all decompression in one EPUB or, per cluster, ZIM.
-pub(crate) const UNPACKED_BYTES: u64 = 256 * MIB;
+/// Most bytes that may come out of all decompression in one EPUB or ZIM. One part is in memory at a time.
+pub(crate) const UNPACKED_BYTES: u64 = 1024 * MIB;
+/// Most bytes of one part: chapter, article, table of contents.
+pub(crate) const PART_BYTES: u64 = 32 * MIB;
+/// Most memory that a decompressor may take for its window.
+pub(crate) const WINDOW_BYTES: u64 = 128 * MIB;
 /// Most bytes that may come out for one byte of archive, once [`RATIO_FREE_BYTES`] are exceeded. Deflate's own ceiling is 1032.
 pub(crate) const UNPACK_RATIO: u64 = 200;
 /// Below this, a high ratio is harmless: small books of repetitive markup reach it.

@@ -88,7 +88,11 @@ impl Reader {
                 }
                 self.cells += 1;
             }
-            Tag::Paragraph | Tag::List(_) | Tag::HtmlBlock | Tag::BlockQuote(_) | Tag::FootnoteDefinition(_) => {
+            Tag::Paragraph
+            | Tag::List(_)
+            | Tag::HtmlBlock
+            | Tag::BlockQuote(_)
+            | Tag::FootnoteDefinition(_) => {
                 return self.end_block(output);
             }
             Tag::MetadataBlock(MetadataBlockKind::YamlStyle) => self.metadata = true,

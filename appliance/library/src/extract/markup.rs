@@ -10,10 +10,7 @@ use html5ever::{
     Attribute, LocalName, TokenizerResult,
     buffer_queue::BufferQueue,
     tendril::StrTendril,
-    tokenizer::{
-        Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts,
-        states::RawKind,
-    },
+    tokenizer::{Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts, states::RawKind},
 };
 
 use super::{Reason, output::Next};
@@ -100,7 +97,9 @@ impl TokenSink for Sink<'_> {
                     return content_of(&name);
                 }
             }
-            Token::TagToken(Tag { kind: TagKind::EndTag, name, .. }) => state.step(Event::Close { name: &name }),
+            Token::TagToken(Tag { kind: TagKind::EndTag, name, .. }) => {
+                state.step(Event::Close { name: &name })
+            }
             Token::CharacterTokens(text) => state.step(Event::Text(&text)),
             _ => {}
         }

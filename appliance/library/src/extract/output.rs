@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    Block, BlockKind, Format, Limit, Limits, Location, Notice, Reason, Summary, language,
-    limits::BLOCK_BYTES,
+    Block, BlockKind, Format, Limit, Limits, Location, Notice, Reason, Summary, language, limits::BLOCK_BYTES,
 };
 
 /// Blocks are handed on in batches of about this much text.
@@ -32,7 +31,10 @@ pub(super) struct Output<'a> {
     batch_bytes: usize,
     blocks: u64,
     text_bytes: u64,
-    cut: Option<Limit>,
+    /// The limit that ended the reading.
+    full: Option<Limit>,
+    /// A limit because of which a part was left out, while the rest is read.
+    left_out: Option<Limit>,
     title: Option<String>,
     first_heading: Option<(u8, String)>,
     declared_language: Option<String>,
@@ -52,7 +54,8 @@ impl<'a> Output<'a> {
             batch_bytes: 0,
             blocks: 0,
             text_bytes: 0,
-            cut: None,
+            full: None,
+            left_out: None,
             title: None,
             first_heading: None,
             declared_language: None,
@@ -86,7 +89,9 @@ impl<'a> Output<'a> {
         self.blocks += 1;
         self.text_bytes += text.len() as u64;
         match kind {
-            BlockKind::Heading(level) if self.first_heading.as_ref().is_none_or(|(held, _)| level < *held) => {
+            BlockKind::Heading(level)
+                if self.first_heading.as_ref().is_none_or(|(held, _)| level < *held) =>
+            {
                 self.first_heading = Some((level, one_line(text)));
             }
             BlockKind::Paragraph | BlockKind::ListItem if self.sample.len() < SAMPLE_BYTES => {
@@ -105,8 +110,8 @@ impl<'a> Output<'a> {
 
     /// Whether there is room and time for more.
     pub(super) fn next(&mut self) -> Next {
-        if self.cut.is_none() {
-            self.cut = if self.blocks >= self.limits.blocks {
+        if self.full.is_none() {
+            self.full = if self.blocks >= self.limits.blocks {
                 Some(Limit::Blocks(self.limits.blocks))
             } else if self.text_bytes >= self.limits.text_bytes {
                 Some(Limit::TextBytes(self.limits.text_bytes))
@@ -116,7 +121,7 @@ impl<'a> Output<'a> {
                 None
             };
         }
-        if self.cut.is_some() { Next::Stop } else { Next::Continue }
+        if self.full.is_some() { Next::Stop } else { Next::Continue }
     }
 
     /// Room left for text, in bytes.
@@ -124,9 +129,14 @@ impl<'a> Output<'a> {
         self.limits.text_bytes.saturating_sub(self.text_bytes)
     }
 
-    /// Says that the rest was left out because of `limit`.
-    pub(super) fn cut(&mut self, limit: Limit) {
-        self.cut.get_or_insert(limit);
+    /// Whether it is time that ended the reading.
+    pub(super) fn is_out_of_time(&self) -> bool {
+        matches!(self.full, Some(Limit::Seconds(_)))
+    }
+
+    /// Says that a part is left out because of `limit`.
+    pub(super) fn leave_out(&mut self, limit: Limit) {
+        self.left_out.get_or_insert(limit);
     }
 
     /// The document's own title; the first one counts.
@@ -174,15 +184,20 @@ impl<'a> Output<'a> {
 
     /// Ends the document.
     pub(super) fn finish(mut self, format: Format) -> Result<Summary, Reason> {
+        let cut = self.full.or(self.left_out);
         if self.is_empty() {
-            return Err(self.cut.map_or(Reason::NoText, Reason::TooLarge));
+            return Err(match cut {
+                Some(limit) => limit.into(),
+                None if self.damaged_parts > 0 => Reason::damaged(format, "none of its parts can be read"),
+                None => Reason::NoText,
+            });
         }
         self.flush()?;
         let mut notices = Vec::new();
         if self.replaced {
             notices.push(Notice::ReplacedCharacters);
         }
-        if let Some(limit) = self.cut {
+        if let Some(limit) = cut {
             notices.push(Notice::Cut(limit));
         }
         if self.pages_without_text > 0 {

@@ -87,7 +87,8 @@ fn at(page: Option<u32>) -> Location {
 
 fn is_wrapped(text: &str) -> bool {
     let lines = text.lines().take(PROBE_LINES).filter(|line| !line.trim().is_empty());
-    let (count, chars) = lines.fold((0_usize, 0_usize), |(count, chars), line| (count + 1, chars + line.chars().count()));
+    let (count, chars) =
+        lines.fold((0_usize, 0_usize), |(count, chars), line| (count + 1, chars + line.chars().count()));
     chars <= count.saturating_mul(UNWRAPPED_CHARS)
 }
 

@@ -31,7 +31,8 @@ pub(super) enum Report {
 
 pub(super) fn write(to: &mut impl Write, report: &Report) -> io::Result<()> {
     let body = postcard::to_stdvec(report).map_err(io::Error::other)?;
-    let too_large = || io::Error::new(io::ErrorKind::InvalidData, format!("a report of {} bytes", body.len()));
+    let too_large =
+        || io::Error::new(io::ErrorKind::InvalidData, format!("a report of {} bytes", body.len()));
     let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_REPORT).ok_or_else(too_large)?;
     to.write_all(&length.to_le_bytes())?;
     to.write_all(&body)?;

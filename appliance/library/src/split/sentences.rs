@@ -7,10 +7,10 @@ use unicode_segmentation::UnicodeSegmentation;
 /// Abbreviations after which a capital letter does not begin a sentence, in the languages of the page, without their last point.
 const ABBREVIATIONS: &[&str] = &[
     // English
-    "Dr", "Mr", "Mrs", "Ms", "Prof", "St", "No", "Fig", "Figs", "Vol", "vs", "e.g", "i.e", "cf", "approx", "ca", "Eq", "Sec", "Ch", "pp",
-    // Spanish
-    "Sr", "Sra", "Srta", "Dra", "Ud", "Uds", "Vd", "Lic", "Ing", "Núm", "núm", "pág", "págs", "p.ej", "Av", "EE", "aprox",
-    // French
+    "Dr", "Mr", "Mrs", "Ms", "Prof", "St", "No", "Fig", "Figs", "Vol", "vs", "e.g", "i.e", "cf", "approx",
+    "ca", "Eq", "Sec", "Ch", "pp", // Spanish
+    "Sr", "Sra", "Srta", "Dra", "Ud", "Uds", "Vd", "Lic", "Ing", "Núm", "núm", "pág", "págs", "p.ej", "Av",
+    "EE", "aprox", // French
     "M", "MM", "Mme", "Mlle", "Me", "Pr", "p.ex", "éd", "env", "art", "chap",
 ];
 
@@ -23,7 +23,14 @@ pub fn sentences(text: &str) -> Vec<Range<usize>> {
     let mut joins = false;
     for (start, piece) in text.split_sentence_bound_indices() {
         let end = start + piece.trim_end().len();
-        let begin = start + (piece.len() - piece.trim_start().len());
+        let mut begin = start + (piece.len() - piece.trim_start().len());
+        // French sets a space before the mark that closes a quotation.
+        if let Some(after) = text.get(begin..end).and_then(|piece| piece.strip_prefix('»'))
+            && let Some(last) = found.last_mut()
+        {
+            last.end = begin + '»'.len_utf8();
+            begin = end - after.trim_start().len();
+        }
         if begin >= end {
             continue;
         }
@@ -43,7 +50,9 @@ fn ends_in_abbreviation(sentence: &str) -> bool {
     let mut chars = word.chars();
     let single = chars.next().is_some_and(char::is_alphabetic) && chars.next().is_none();
     // "1." alone is the number of a list; at the end of a sentence it is a number.
-    let list_number = before.trim().len() <= 3 && !before.trim().is_empty() && before.trim().bytes().all(|b| b.is_ascii_digit());
+    let list_number = before.trim().len() <= 3
+        && !before.trim().is_empty()
+        && before.trim().bytes().all(|b| b.is_ascii_digit());
     single || list_number || ABBREVIATIONS.contains(&word)
 }
 

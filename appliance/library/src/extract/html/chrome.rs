@@ -4,18 +4,68 @@ use super::super::markup::Attributes;
 
 /// Elements whose content is never shown as text, or is furniture by definition.
 const ELEMENTS: &[&str] = &[
-    "annotation", "audio", "button", "canvas", "datalist", "footer", "iframe", "input", "map", "nav", "noembed", "noframes",
-    "noscript", "object", "option", "script", "select", "style", "svg", "template", "textarea", "video",
+    "annotation",
+    "audio",
+    "button",
+    "canvas",
+    "datalist",
+    "footer",
+    "iframe",
+    "input",
+    "map",
+    "nav",
+    "noembed",
+    "noframes",
+    "noscript",
+    "object",
+    "option",
+    "script",
+    "select",
+    "style",
+    "svg",
+    "template",
+    "textarea",
+    "video",
 ];
 /// ARIA landmark and widget roles of furniture.
-const ROLES: &[&str] = &["banner", "contentinfo", "doc-toc", "menu", "menubar", "navigation", "search", "toolbar"];
+const ROLES: &[&str] =
+    &["banner", "contentinfo", "doc-toc", "menu", "menubar", "navigation", "search", "toolbar"];
 /// Class names and identities by which common generators (MediaWiki, Sphinx, DocBook, Doxygen, Jekyll, WordPress and
 /// their like) mark furniture.
 const NAMES: &[&str] = &[
-    "ads", "advertisement", "breadcrumb", "breadcrumbs", "catlinks", "cookie-banner", "cookie-notice", "headerlink",
-    "mw-editsection", "mw-jump-link", "nav", "navbar", "navbox", "navfooter", "navheader", "navigation", "noprint",
-    "page-footer", "page-header", "pagination", "printfooter", "related", "share", "sidebar", "site-footer", "site-header",
-    "site-nav", "skip-link", "social-share", "sphinxsidebar", "table-of-contents", "toc", "vector-toc",
+    "ads",
+    "advertisement",
+    "breadcrumb",
+    "breadcrumbs",
+    "catlinks",
+    "cookie-banner",
+    "cookie-notice",
+    "headerlink",
+    "mw-editsection",
+    "mw-jump-link",
+    "nav",
+    "navbar",
+    "navbox",
+    "navfooter",
+    "navheader",
+    "navigation",
+    "noprint",
+    "page-footer",
+    "page-header",
+    "pagination",
+    "printfooter",
+    "related",
+    "share",
+    "sidebar",
+    "site-footer",
+    "site-header",
+    "site-nav",
+    "skip-link",
+    "social-share",
+    "sphinxsidebar",
+    "table-of-contents",
+    "toc",
+    "vector-toc",
 ];
 /// Elements that may bear such a name without being furniture.
 const NEVER: &[&str] = &["article", "body", "html", "main"];
@@ -31,7 +81,9 @@ pub(super) fn is_furniture(name: &str, attributes: Attributes<'_>) -> bool {
     }
     let one_of = |attribute: &str, list: &[&str]| {
         attributes.get(attribute).is_some_and(|value| {
-            value.split_ascii_whitespace().any(|word| list.iter().any(|known| word.eq_ignore_ascii_case(known)))
+            value
+                .split_ascii_whitespace()
+                .any(|word| list.iter().any(|known| word.eq_ignore_ascii_case(known)))
         })
     };
     one_of("role", ROLES)
