@@ -46,7 +46,7 @@ fn fetch() -> PathBuf {
     let run = |command: &mut Command| {
         command.current_dir(&folder).output().is_ok_and(|output| output.status.success())
     };
-    let mut download = || run(Command::new("apt-get").arg("-q").arg("download").args(PACKAGES));
+    let download = || run(Command::new("apt-get").arg("-q").arg("download").args(PACKAGES));
     assert!(
         download() || (run(Command::new("apt-get").args(["-q", "update"])) && download()),
         "the packages {PACKAGES:?} could not be fetched with apt-get; this test reads the documents in them"

@@ -64,7 +64,8 @@ pub(super) fn read(bytes: Cow<'_, [u8]>, limits: &Limits, output: &mut Output<'_
 /// The text of every page, and how many pages are pictures only.
 fn collect(pdf: &Pdf, limits: &Limits, output: &mut Output<'_>) -> Result<(Vec<PageText>, u32), Reason> {
     let cache = InterpreterCache::new();
-    let settings = InterpreterSettings { render_content: RenderContent::PAGE, ..InterpreterSettings::default() };
+    let settings =
+        InterpreterSettings { render_content: RenderContent::PAGE, ..InterpreterSettings::default() };
     let (mut pages, mut scans, mut held) = (Vec::new(), 0, 0_u64);
     for (page, number) in pdf.pages().iter().zip(1_u32..) {
         if number > limits.pages {

@@ -69,10 +69,7 @@ pub(super) fn blobs(
 }
 
 /// The unpacked content of the entries' cluster, and whether its offsets are of 8 bytes.
-fn open<'i>(
-    directory: &Directory<'i>,
-    entries: &[Entry],
-) -> Result<Option<Unpacked<'i>>, Reason> {
+fn open<'i>(directory: &Directory<'i>, entries: &[Entry]) -> Result<Option<Unpacked<'i>>, Reason> {
     let Some(cluster) =
         entries.first().map(|entry| entry.cluster).filter(|cluster| *cluster < directory.clusters)
     else {
