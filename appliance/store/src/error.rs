@@ -89,7 +89,7 @@ pub enum StoreError {
     InUse(String),
     /// A backup file was refused. Nothing was touched.
     #[error(transparent)]
-    Backup(#[from] crate::BackupError),
+    Backup(#[from] crate::backup::BackupError),
     /// The operating system refused.
     #[error("{doing} {path}: {source}")]
     Io {

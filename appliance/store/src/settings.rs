@@ -2,9 +2,17 @@
 
 use std::fmt;
 
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, StoreError};
+use crate::{
+    db::writer::Lane,
+    error::{Result, StoreError},
+    records::access::Eyes,
+    schema,
+    store::Store,
+    viewer::Viewer,
+};
 
 /// Longest hub name, in bytes.
 pub const MAX_HUB_NAME: usize = 80;
@@ -172,6 +180,48 @@ impl CloudEndpoint {
             return invalid("The cloud endpoint's key must be at most 4096 printable characters without spaces.");
         }
         Ok(())
+    }
+}
+
+/// The name of the row that holds them.
+const FACT: &str = "settings";
+
+pub(crate) fn read_settings(connection: &Connection) -> Result<Settings> {
+    match schema::fact::<String>(connection, FACT)? {
+        Some(text) => serde_json::from_str(&text)
+            .map_err(|error| StoreError::Corrupt(format!("settings that cannot be read: {error}"))),
+        None => Ok(Settings::default()),
+    }
+}
+
+pub(crate) fn write_settings(connection: &Connection, settings: &Settings) -> Result<()> {
+    let text = serde_json::to_string(settings).map_err(|error| StoreError::invalid(error.to_string()))?;
+    schema::set_fact(connection, FACT, text)
+}
+
+impl Store {
+    /// The settings, secrets included: what is shown of them is the caller's care.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn settings(&self) -> Result<Settings> {
+        self.ask(read_settings).await
+    }
+
+    /// Sets them all.
+    ///
+    /// # Errors
+    /// [`StoreError::Forbidden`] unless `viewer` is a keeper; [`StoreError::Invalid`] says what is wrong.
+    pub async fn set_settings(&self, viewer: &Viewer, settings: Settings) -> Result<()> {
+        settings.check()?;
+        let viewer = viewer.clone();
+        self.write(Lane::Person, move |desk| {
+            if !Eyes::of(desk.connection, &viewer)?.is_keeper() {
+                return Err(StoreError::Forbidden { action: "change", what: "hub's settings" });
+            }
+            write_settings(desk.connection, &settings)
+        })
+        .await
     }
 }
 

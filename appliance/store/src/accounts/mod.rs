@@ -1,12 +1,19 @@
 //! Accounts, invitations, sessions, personal access tokens and the first run. They are local to the hub and
 //! never synchronised.
 
+pub(crate) mod claim;
+mod code;
+mod people;
+mod sessions;
+
 use std::fmt;
 
 use cairn_sync::{RecordId, Role};
 use serde::Serialize;
 
 use crate::settings::Secret;
+
+pub(crate) use claim::is_claimed;
 
 /// What a new account starts with.
 #[derive(Debug, Clone)]

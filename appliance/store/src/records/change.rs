@@ -1,0 +1,240 @@
+//! One change of one record, written everywhere it belongs within the transaction: the record, its fields, the
+//! history, the outbox, what lists search by and what permissions are decided by.
+
+use cairn_sync::{ChangeId, FieldDef, Hlc, Kind, ProjectRole, RecordId, Value};
+use rusqlite::{Connection, params};
+
+use super::{
+    access::project_role_code,
+    codec::{change_code, kind_code, lookup_keys, role_code, role_named, sync_code, to_stored},
+    head::{Field, FieldMap, Head},
+};
+use crate::{
+    db::writer::Desk,
+    error::{Result, StoreError},
+    record::{ChangeKind, RecordChanged, SyncState},
+};
+
+/// A change about to be made.
+pub(crate) struct Change {
+    pub(crate) what: ChangeKind,
+    pub(crate) id: ChangeId,
+    pub(crate) by: Option<RecordId>,
+    /// The fields that it sets.
+    pub(crate) sets: Vec<(&'static FieldDef, Value)>,
+}
+
+/// Makes the change. `head` and `fields` are what is there before and come out as what is there after.
+pub(crate) fn apply(desk: &mut Desk<'_>, head: &mut Head, fields: &mut FieldMap, change: Change) -> Result<()> {
+    let clock = desk.tick();
+    let was_live = !head.deleted && change.what != ChangeKind::Created;
+    head.version += 1;
+    head.changed_hlc = clock;
+    head.changed_by = change.by;
+    head.changed_at = desk.life.wall_ms();
+    if head.sync == SyncState::Synced {
+        head.sync = SyncState::Pending;
+    }
+    head.deleted = change.what == ChangeKind::Deleted;
+    if change.what == ChangeKind::Created {
+        head.created_hlc = clock;
+        head.created_by = change.by;
+        head.created_at = head.changed_at;
+        insert_head(desk.connection, head)?;
+    } else {
+        update_head(desk.connection, head)?;
+    }
+    write_history(desk.connection, head, &change, clock)?;
+    if was_live && head.deleted {
+        fields.values().try_for_each(|field| unlist(desk.connection, head, field.def, &field.value))?;
+    }
+    for (def, value) in change.sets {
+        if was_live && !head.deleted {
+            if let Some(before) = fields.get(def.name) {
+                unlist(desk.connection, head, def, &before.value)?;
+            }
+            enlist(desk.connection, head, def, &value)?;
+        }
+        write_field(desk.connection, head, def, &value, clock, change.by)?;
+        fields.insert(def.name, Field { def, value, version: head.version });
+    }
+    if !was_live && !head.deleted {
+        fields.values().try_for_each(|field| enlist(desk.connection, head, field.def, &field.value))?;
+    }
+    derive(desk.connection, head, fields)?;
+    desk.tell(RecordChanged {
+        id: head.id,
+        kind: head.kind,
+        project: head.project(),
+        version: head.version,
+        by: change.by,
+        deleted: head.deleted,
+    });
+    Ok(())
+}
+
+fn insert_head(connection: &Connection, head: &Head) -> Result<()> {
+    connection
+        .prepare_cached("INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?
+        .execute(params![
+            head.id.as_bytes(),
+            kind_code(head.kind),
+            head.scope.as_ref().map(RecordId::as_bytes),
+            head.version,
+            head.created_hlc.to_bytes(),
+            head.created_by.as_ref().map(RecordId::as_bytes),
+            head.created_at,
+            head.changed_hlc.to_bytes(),
+            head.changed_by.as_ref().map(RecordId::as_bytes),
+            head.changed_at,
+            sync_code(head.sync),
+            head.gateway_version,
+            head.deleted,
+        ])?;
+    Ok(())
+}
+
+fn update_head(connection: &Connection, head: &Head) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE records SET version = ?2, changed_hlc = ?3, changed_by = ?4, changed_at = ?5, sync = ?6, \
+             deleted = ?7 WHERE id = ?1",
+        )?
+        .execute(params![
+            head.id.as_bytes(),
+            head.version,
+            head.changed_hlc.to_bytes(),
+            head.changed_by.as_ref().map(RecordId::as_bytes),
+            head.changed_at,
+            sync_code(head.sync),
+            head.deleted,
+        ])?;
+    Ok(())
+}
+
+fn write_field(
+    connection: &Connection,
+    head: &Head,
+    def: &FieldDef,
+    value: &Value,
+    clock: Hlc,
+    by: Option<RecordId>,
+) -> Result<()> {
+    let author = by.as_ref().map(RecordId::as_bytes);
+    connection
+        .prepare_cached(
+            "INSERT INTO fields (record, name, value, version, hlc, author) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT DO UPDATE SET value = excluded.value, version = excluded.version, hlc = excluded.hlc, \
+             author = excluded.author",
+        )?
+        .execute(params![
+            head.id.as_bytes(),
+            def.name,
+            to_stored(value)?,
+            head.version,
+            clock.to_bytes(),
+            author
+        ])?;
+    connection
+        .prepare_cached("INSERT INTO history_values (record, field, version, value) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![head.id.as_bytes(), def.name, head.version, to_stored(value)?])?;
+    Ok(())
+}
+
+fn write_history(connection: &Connection, head: &Head, change: &Change, clock: Hlc) -> Result<()> {
+    let names: Vec<&str> = change.sets.iter().map(|(def, _)| def.name).collect();
+    connection
+        .prepare_cached(
+            "INSERT INTO history (record, version, change, kind, hlc, at, author, fields) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            head.id.as_bytes(),
+            head.version,
+            change.id.as_bytes(),
+            change_code(change.what),
+            clock.to_bytes(),
+            head.changed_at,
+            change.by.as_ref().map(RecordId::as_bytes),
+            names.join(","),
+        ])?;
+    connection
+        .prepare_cached("INSERT INTO outbox (record, version) VALUES (?1, ?2)")?
+        .execute(params![head.id.as_bytes(), head.version])?;
+    Ok(())
+}
+
+fn enlist(connection: &Connection, head: &Head, def: &FieldDef, value: &Value) -> Result<()> {
+    for key in lookup_keys(def, value) {
+        connection.prepare_cached("INSERT OR IGNORE INTO lookup VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+            kind_code(head.kind),
+            def.name,
+            key,
+            head.created_hlc.to_bytes(),
+            head.id.as_bytes()
+        ])?;
+    }
+    Ok(())
+}
+
+fn unlist(connection: &Connection, head: &Head, def: &FieldDef, value: &Value) -> Result<()> {
+    for key in lookup_keys(def, value) {
+        connection
+            .prepare_cached(
+                "DELETE FROM lookup WHERE kind = ?1 AND name = ?2 AND value = ?3 AND created_hlc = ?4 AND record = ?5",
+            )?
+            .execute(params![
+                kind_code(head.kind),
+                def.name,
+                key,
+                head.created_hlc.to_bytes(),
+                head.id.as_bytes()
+            ])?;
+    }
+    Ok(())
+}
+
+/// Keeps what permissions are decided by equal to what the records say.
+fn derive(connection: &Connection, head: &Head, fields: &FieldMap) -> Result<()> {
+    let text = |name: &str| fields.get(name).and_then(|field| field.value.as_text()).unwrap_or_default();
+    let flag = |name: &str| fields.get(name).and_then(|field| field.value.as_bool()).unwrap_or_default();
+    let id = head.id.as_bytes();
+    match head.kind {
+        Kind::Project => {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO projects (id, open, live) VALUES (?1, ?2, ?3)")?
+                .execute(params![id, flag("open"), !head.deleted])?;
+        }
+        Kind::Membership => {
+            connection.prepare_cached("DELETE FROM members WHERE record = ?1")?.execute([id])?;
+            if let (false, Some(project)) = (head.deleted, head.scope) {
+                let person: RecordId = text("person")
+                    .parse()
+                    .map_err(|_| StoreError::Corrupt("a membership without a person".to_owned()))?;
+                let role = match text("role") {
+                    "owner" => ProjectRole::Owner,
+                    "editor" => ProjectRole::Editor,
+                    _ => ProjectRole::Viewer,
+                };
+                connection
+                    .prepare_cached("INSERT INTO members (person, project, record, role) VALUES (?1, ?2, ?3, ?4)")?
+                    .execute(params![person.as_bytes(), project.as_bytes(), id, project_role_code(role)])?;
+            }
+        }
+        Kind::Person => {
+            let closed = head.deleted || flag("disabled");
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO people (id, role, disabled) VALUES (?1, ?2, ?3)")?
+                .execute(params![id, role_code(role_named(text("role"))), closed])?;
+            if closed {
+                connection.prepare_cached("DELETE FROM sessions WHERE person = ?1")?.execute([id])?;
+            }
+            if head.deleted {
+                connection.prepare_cached("DELETE FROM api_tokens WHERE person = ?1")?.execute([id])?;
+                connection.prepare_cached("DELETE FROM credentials WHERE person = ?1")?.execute([id])?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

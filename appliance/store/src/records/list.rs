@@ -1,0 +1,304 @@
+//! Lists by key: every page is a range of an index, whatever stands before it, and none is sorted.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use cairn_sync::{FieldType, Kind, RecordId, Value};
+use rusqlite::{Connection, ToSql};
+
+use super::{
+    access::{Eyes, delete_rule, read_rule},
+    codec::{folded, kind_code, lookup_keys},
+    head::Head,
+};
+use crate::{
+    error::{Result, StoreError},
+    record::{Cursor, DEFAULT_PAGE, ListQuery, MAX_CONDITIONS, MAX_PAGE, Order, Page, Record},
+    viewer::Viewer,
+};
+
+/// Follows every text that a prefix can start.
+const LAST_CHARACTER: char = '\u{10FFFF}';
+
+/// A key in an index: the order's clock (and before it the text, in alphabetical order) and the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Key {
+    text: String,
+    clock: [u8; 16],
+    id: RecordId,
+}
+
+/// What a list comes to in SQL.
+pub(crate) struct Plan {
+    pub(crate) sql: String,
+    pub(crate) params: Vec<(&'static str, Box<dyn ToSql>)>,
+    tag: u8,
+    limit: usize,
+}
+
+/// One page of the records that `viewer` may read.
+pub(crate) fn list(connection: &Connection, viewer: &Viewer, query: &ListQuery) -> Result<Page<Record>> {
+    let eyes = Eyes::of(connection, viewer)?;
+    let plan = plan(query, eyes)?;
+    let mut statement = connection.prepare_cached(&plan.sql)?;
+    let bound: Vec<(&str, &dyn ToSql)> = plan.params.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+    let mut rows = statement.query(bound.as_slice())?;
+    let mut keys = Vec::with_capacity(plan.limit + 1);
+    while let Some(row) = rows.next()? {
+        keys.push(Key { text: row.get(2)?, clock: row.get(1)?, id: super::codec::id(row, 0)? });
+    }
+    let more = keys.len() > plan.limit;
+    keys.truncate(plan.limit);
+    let next = if more { keys.last().map(|key| key.cursor(plan.tag)) } else { None };
+    let mut items = Vec::with_capacity(keys.len());
+    for key in keys {
+        if let Some(head) = Head::find(connection, key.id)? {
+            items.push(head.load(connection)?);
+        }
+    }
+    Ok(Page { items, next })
+}
+
+/// The statement for a query.
+pub(crate) fn plan(query: &ListQuery, eyes: Eyes) -> Result<Plan> {
+    if query.equals.len() > MAX_CONDITIONS {
+        return Err(StoreError::invalid(format!("A list takes at most {MAX_CONDITIONS} conditions.")));
+    }
+    let limit = if query.limit == 0 { DEFAULT_PAGE } else { query.limit.min(MAX_PAGE) };
+    let tag = tag(query);
+    let after = query.after.as_ref().map(|cursor| Key::read(cursor, tag)).transpose()?;
+    let mut build = Build::new(query, eyes, usize::from(limit));
+    match (&query.text_prefix, query.equals.is_empty()) {
+        (None, true) => build.by_records(after)?,
+        _ if query.deleted => {
+            return Err(StoreError::invalid("Tombstones are listed by time only."));
+        }
+        (Some((field, prefix)), _) => build.by_prefix(field, prefix, after)?,
+        (None, false) => build.by_value(after)?,
+    }
+    Ok(Plan { sql: build.sql, params: build.params, tag, limit: usize::from(limit) })
+}
+
+/// A cursor fits only lists of the same kind and order.
+fn tag(query: &ListQuery) -> u8 {
+    let order = match (query.order, query.text_prefix.is_some()) {
+        (_, true) => 3,
+        (Order::Newest, _) => 0,
+        (Order::Oldest, _) => 1,
+        (Order::Changed, _) => 2,
+    };
+    u8::try_from(kind_code(query.kind)).unwrap_or(0) << 2 | order
+}
+
+struct Build<'a> {
+    query: &'a ListQuery,
+    sql: String,
+    params: Vec<(&'static str, Box<dyn ToSql>)>,
+    rule: String,
+}
+
+const NAMES: [(&str, &str, &str); MAX_CONDITIONS] =
+    [(":n0", ":v0", ":x0"), (":n1", ":v1", ":x1"), (":n2", ":v2", ":x2"), (":n3", ":v3", ":x3")];
+
+impl<'a> Build<'a> {
+    fn new(query: &'a ListQuery, eyes: Eyes, limit: usize) -> Self {
+        let rule = if query.deleted { delete_rule(query.kind) } else { read_rule(query.kind) };
+        let params: Vec<(&'static str, Box<dyn ToSql>)> = vec![
+            (":kind", Box::new(kind_code(query.kind))),
+            (":viewer", Box::new(eyes.person.map(|id| *id.as_bytes()))),
+            (":role", Box::new(eyes.role)),
+            (":limit", Box::new(i64::try_from(limit + 1).unwrap_or(i64::MAX))),
+        ];
+        Self { query, sql: String::new(), params, rule }
+    }
+
+    fn bind(&mut self, name: &'static str, value: impl ToSql + 'static) {
+        self.params.push((name, Box::new(value)));
+    }
+
+    /// The condition on the scope. A project is no one's content: asked for by project there is none.
+    fn scope(&mut self) -> &'static str {
+        match (self.query.project, self.query.kind) {
+            (None | Some(None), Kind::Project) | (None, _) => "1",
+            (Some(Some(_)), Kind::Project) => "0",
+            (Some(None), _) => "r.scope IS NULL",
+            (Some(Some(project)), _) => {
+                self.bind(":scope", *project.as_bytes());
+                "r.scope = :scope"
+            }
+        }
+    }
+
+    fn key(&mut self, after: Option<Key>) {
+        if let Some(key) = after {
+            self.bind(":after", key.clock);
+            self.bind(":after_id", *key.id.as_bytes());
+        }
+    }
+
+    fn by_records(&mut self, after: Option<Key>) -> Result<()> {
+        let (column, sense, sign) = match self.query.order {
+            Order::Newest => ("created_hlc", "DESC", "<"),
+            Order::Oldest => ("created_hlc", "ASC", ">"),
+            Order::Changed => ("changed_hlc", "DESC", "<"),
+        };
+        let scope = self.scope();
+        let by = if column == "created_hlc" { "newest" } else { "changed" };
+        let index = if scope.starts_with('r') { format!("records_{by}_in") } else { format!("records_{by}") };
+        let range = match after {
+            Some(_) => format!("AND (r.{column}, r.id) {sign} (:after, :after_id)"),
+            None => String::new(),
+        };
+        self.key(after);
+        let deleted = u8::from(self.query.deleted);
+        let rule = &self.rule;
+        self.sql = format!(
+            "SELECT r.id, r.{column}, '' FROM records r INDEXED BY {index} \
+             WHERE r.kind = :kind AND r.deleted = {deleted} AND {scope} {range} AND ({rule}) \
+             ORDER BY r.{column} {sense}, r.id {sense} LIMIT :limit"
+        );
+        Ok(())
+    }
+
+    /// From the index of values: by the rarest condition, the others looked up for each.
+    fn by_value(&mut self, after: Option<Key>) -> Result<()> {
+        let (sense, sign) = match self.query.order {
+            Order::Newest => ("DESC", "<"),
+            Order::Oldest => ("ASC", ">"),
+            Order::Changed => {
+                return Err(StoreError::invalid("A list by a field's value comes by creation, not by change."));
+            }
+        };
+        let range = match after {
+            Some(_) => format!("AND (l.created_hlc, l.record) {sign} (:after, :after_id)"),
+            None => String::new(),
+        };
+        self.key(after);
+        let scope = self.scope();
+        let mut conditions = self.conditions()?;
+        let rarest = conditions.iter().enumerate().min_by_key(|(_, one)| one.rank).map_or(0, |(at, _)| at);
+        let first = conditions.swap_remove(rarest);
+        let others: String = conditions.iter().map(Condition::exists).collect();
+        let (n, v, rule, exact) = (first.names.0, first.names.1, &self.rule, first.exact());
+        self.sql = format!(
+            "SELECT l.record, l.created_hlc, '' FROM lookup l CROSS JOIN records r ON r.id = l.record \
+             WHERE l.kind = :kind AND l.name = {n} AND l.value = {v} {range} \
+             AND r.deleted = 0 AND {scope} AND ({rule}) {exact} {others} \
+             ORDER BY l.created_hlc {sense}, l.record {sense} LIMIT :limit"
+        );
+        Ok(())
+    }
+
+    fn by_prefix(&mut self, field: &str, prefix: &str, after: Option<Key>) -> Result<()> {
+        let def = self.query.kind.def().field(field).filter(|def| def.ty == FieldType::Line);
+        let Some(def) = def else {
+            return Err(StoreError::invalid(format!("{field} cannot be searched by how it starts.")));
+        };
+        let prefix = folded(prefix);
+        let end = format!("{prefix}{LAST_CHARACTER}");
+        self.bind(":field", def.name);
+        self.bind(":end", end);
+        let start = match &after {
+            Some(key) => {
+                self.bind(":text", key.text.clone());
+                "AND (l.value, l.created_hlc, l.record) > (:text, :after, :after_id)"
+            }
+            None => {
+                self.bind(":text", prefix);
+                "AND l.value >= :text"
+            }
+        };
+        self.key(after);
+        let scope = self.scope();
+        let others: String = self.conditions()?.iter().map(Condition::exists).collect();
+        let rule = &self.rule;
+        self.sql = format!(
+            "SELECT l.record, l.created_hlc, l.value FROM lookup l CROSS JOIN records r ON r.id = l.record \
+             WHERE l.kind = :kind AND l.name = :field {start} AND l.value < :end \
+             AND r.deleted = 0 AND {scope} AND ({rule}) {others} \
+             ORDER BY l.value, l.created_hlc, l.record LIMIT :limit"
+        );
+        Ok(())
+    }
+
+    fn conditions(&mut self) -> Result<Vec<Condition>> {
+        let mut conditions = Vec::new();
+        for ((field, value), names) in self.query.equals.iter().zip(NAMES) {
+            let kind = self.query.kind;
+            let Some(def) = kind.def().field(field) else {
+                return Err(cairn_sync::ValueError::UnknownField(field.chars().take(64).collect()).into());
+            };
+            let wrapped = match (def.ty, value) {
+                (FieldType::Set, Value::Text(item)) => Value::Set([item.clone()].into()),
+                _ => value.clone(),
+            };
+            let mut keys = lookup_keys(def, &wrapped);
+            let (Some(key), true) = (keys.pop(), keys.is_empty()) else {
+                return Err(StoreError::invalid(format!("{field} cannot be searched by its value.")));
+            };
+            let rank = match def.ty {
+                FieldType::Ref(_) | FieldType::Blob => 0,
+                FieldType::Line => 1,
+                FieldType::Set => 2,
+                FieldType::Choice(_) => 3,
+                _ => 4,
+            };
+            let is_line = def.ty == FieldType::Line;
+            self.bind(names.0, def.name);
+            self.bind(names.1, key);
+            if is_line {
+                self.bind(names.2, value.as_text().unwrap_or_default().to_owned());
+            }
+            conditions.push(Condition { names, rank, is_line });
+        }
+        Ok(conditions)
+    }
+}
+
+struct Condition {
+    names: (&'static str, &'static str, &'static str),
+    /// Types with many different values come first.
+    rank: u8,
+    is_line: bool,
+}
+
+impl Condition {
+    fn exists(&self) -> String {
+        let (n, v, _) = self.names;
+        format!(
+            " AND EXISTS (SELECT 1 FROM lookup x WHERE x.kind = :kind AND x.name = {n} AND x.value = {v} \
+             AND x.created_hlc = l.created_hlc AND x.record = l.record) {}",
+            self.exact()
+        )
+    }
+
+    /// The index holds lines folded and cut.
+    fn exact(&self) -> String {
+        let (n, _, x) = self.names;
+        if !self.is_line {
+            return String::new();
+        }
+        format!(" AND EXISTS (SELECT 1 FROM fields f WHERE f.record = l.record AND f.name = {n} AND f.value = {x})")
+    }
+}
+
+impl Key {
+    fn cursor(&self, tag: u8) -> Cursor {
+        let mut bytes = vec![tag];
+        bytes.extend_from_slice(&self.clock);
+        bytes.extend_from_slice(self.id.as_bytes());
+        bytes.extend_from_slice(self.text.as_bytes());
+        Cursor(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    fn read(cursor: &Cursor, tag: u8) -> Result<Self> {
+        let strange = || StoreError::invalid("This page does not belong to this list; start from its beginning.");
+        let bytes = URL_SAFE_NO_PAD.decode(cursor.as_str()).map_err(|_| strange())?;
+        let (found, rest) = bytes.split_first().ok_or_else(strange)?;
+        let (clock, rest) = rest.split_first_chunk::<16>().ok_or_else(strange)?;
+        let (id, text) = rest.split_first_chunk::<16>().ok_or_else(strange)?;
+        if *found != tag {
+            return Err(strange());
+        }
+        let text = String::from_utf8(text.to_vec()).map_err(|_| strange())?;
+        Ok(Self { text, clock: *clock, id: RecordId::from_bytes(*id) })
+    }
+}
