@@ -1,0 +1,357 @@
+//! Every page, for everyone, in every language: it renders, is well formed, is fully translated and carries
+//! what every page must carry.
+
+mod pages_support;
+
+use std::collections::BTreeSet;
+
+use cairn_sync::{Kind, RecordId, Value};
+use cairn_web::Connectivity;
+use pages_support::{Answer, World, encoded, fields};
+use scraper::{ElementRef, Html, Selector};
+
+const LANGUAGES: [(&str, &str); 4] = [("en", "ltr"), ("es", "ltr"), ("fr", "ltr"), ("ar", "rtl")];
+
+fn select<'a>(html: &'a Html, selector: &str) -> Vec<ElementRef<'a>> {
+    // Collected before the selector goes.
+    let selector = Selector::parse(selector).unwrap();
+    html.select(&selector).collect()
+}
+
+/// What must hold for every page.
+fn check(path: &str, answer: &Answer, language: &str, direction: &str) {
+    let html = answer.html();
+    let at = format!("{path} in {language}");
+    assert!(html.errors.is_empty(), "{at}: {:?}\n{}", html.errors, answer.body);
+    assert_eq!(answer.headers["x-cairn"], "1", "{at}");
+    let root = html.root_element().value();
+    assert_eq!((root.attr("lang"), root.attr("dir")), (Some(language), Some(direction)), "{at}");
+    // The strict policy forbids scripts and styles in the page.
+    assert!(select(&html, "script:not([src]), style, [style]").is_empty(), "{at}: inline script or style");
+    for element in select(&html, "*") {
+        for (name, _) in element.value().attrs() {
+            assert!(!name.starts_with("on"), "{at}: attribute {name}");
+        }
+    }
+    // The state of the hub, the destinations and one main heading are everywhere.
+    assert_eq!(select(&html, "a.state").len(), 1, "{at}: state");
+    assert_eq!(select(&html, "nav.rail a[href='/ask']").len(), 1, "{at}: navigation");
+    assert_eq!(select(&html, "h1").len(), 1, "{at}: one h1");
+    // Ids are unique; labels and descriptions point at something.
+    let mut ids = BTreeSet::new();
+    for element in select(&html, "[id]") {
+        let id = element.value().attr("id").unwrap();
+        assert!(ids.insert(id.to_owned()), "{at}: id {id} twice");
+    }
+    for (selector, attribute) in [
+        ("label[for]", "for"),
+        ("[aria-describedby]", "aria-describedby"),
+        ("[aria-labelledby]", "aria-labelledby"),
+    ] {
+        for element in select(&html, selector) {
+            for id in element.value().attr(attribute).unwrap().split_whitespace() {
+                assert!(ids.contains(id), "{at}: {attribute} names {id}");
+            }
+        }
+    }
+    for control in select(&html, "input:not([type=hidden]), select, textarea") {
+        let labelled = control.value().attr("aria-label").is_some()
+            || control
+                .value()
+                .attr("id")
+                .is_some_and(|id| !select(&html, &format!("label[for='{id}']")).is_empty())
+            || control
+                .ancestors()
+                .filter_map(ElementRef::wrap)
+                .any(|parent| parent.value().name() == "label");
+        assert!(labelled, "{at}: no label for {}", control.html());
+    }
+    for form in select(&html, "form[method=post]") {
+        let multipart = form.value().attr("enctype").is_some();
+        let named = form.select(&Selector::parse("input[name=_csrf]").unwrap()).next().is_some();
+        let in_action = form.value().attr("action").is_some_and(|action| action.contains("_csrf="));
+        assert!(if multipart { in_action } else { named }, "{at}: a form without a token: {}", form.html());
+    }
+    // No key shows through, and nothing was left to be filled in.
+    let text: String = select(&html, "body").iter().flat_map(|body| body.text()).collect();
+    for word in text.split_whitespace() {
+        let looks_like_key = word.contains('_') && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        assert!(!looks_like_key, "{at}: the key {word} shows");
+    }
+    for name in ["{n}", "{name}", "{size}", "{total}", "{query}", "{reason}", "{time}", "{address}"] {
+        assert!(!text.contains(name), "{at}: {name} was not filled in");
+    }
+}
+
+struct Sample {
+    notice: RecordId,
+    document: RecordId,
+    project: RecordId,
+    assessment: RecordId,
+    person: RecordId,
+    team: RecordId,
+}
+
+async fn sample(world: &World, keeper: &str) -> Sample {
+    let viewer = world.viewer(keeper).await;
+    let create = async |kind, project, pairs: &[(&str, Value)]| {
+        world.store.create(&viewer, kind, project, fields(pairs), None).await.unwrap().id
+    };
+    let notice = create(
+        Kind::Notice,
+        None,
+        &[
+            ("title", "Water from 8 to 10".into()),
+            ("body", "Bring **clean** containers.\n\n- two each".into()),
+            ("level", "warning".into()),
+            ("pinned", true.into()),
+        ],
+    )
+    .await;
+    let document = world
+        .document(
+            keeper,
+            "Safe drinking water",
+            &[
+                ("Boiling", "Bring the water to a rolling boil and keep it boiling for one minute."),
+                ("Bleach", "Two drops of plain bleach for each litre of clear water."),
+            ],
+        )
+        .await;
+    let project = create(
+        Kind::Project,
+        None,
+        &[
+            ("name", "North bank".into()),
+            ("description", "Look after the north bank.".into()),
+            ("status", "active".into()),
+            ("open", true.into()),
+        ],
+    )
+    .await;
+    let questions = serde_json::json!([
+        { "id": "q1", "text": "How many people live here?", "type": "number", "required": true },
+        { "id": "q2", "text": "Roof?", "type": "single", "choices": ["dry", "wet"] },
+        { "id": "q3", "text": "What is missing?", "type": "several", "choices": ["food", "light"] },
+        { "id": "q4", "text": "Power?", "type": "yes_no" },
+        { "id": "q5", "text": "Since when?", "type": "date" },
+        { "id": "q6", "text": "Street", "type": "short" },
+        { "id": "q7", "text": "Anything", "type": "long", "hint": "In your words" },
+    ]);
+    let assessment = create(
+        Kind::Assessment,
+        Some(project),
+        &[("title", "Houses".into()), ("questions", Value::Json(questions)), ("status", "open".into())],
+    )
+    .await;
+    let answers = serde_json::json!({ "q1": 4, "q2": "wet", "q3": ["light"], "q4": false });
+    create(
+        Kind::Response,
+        Some(project),
+        &[("assessment", assessment.to_string().into()), ("answers", Value::Json(answers))],
+    )
+    .await;
+    create(Kind::Message, None, &[("body", "Good morning".into())]).await;
+    create(Kind::Message, Some(project), &[("body", "I am at the bridge".into())]).await;
+    let person = viewer.person().unwrap();
+    let team = create(
+        Kind::Team,
+        None,
+        &[("name", "Night watch".into()), ("people", Value::Set([person.to_string()].into()))],
+    )
+    .await;
+    Sample { notice, document, project, assessment, person, team }
+}
+
+/// Paths, and whether an anonymous reader, a volunteer and a keeper may open them.
+fn pages(sample: &Sample) -> Vec<(String, [bool; 3])> {
+    let Sample { notice, document, project, assessment, person, team } = sample;
+    let all = [true, true, true];
+    let members = [false, true, true];
+    let keepers = [false, false, true];
+    vec![
+        ("/".into(), all),
+        ("/sign-in".into(), all),
+        ("/sign-up".into(), all),
+        ("/notices".into(), all),
+        (format!("/notices/{notice}"), all),
+        (format!("/notices/{notice}/edit"), all),
+        ("/notices/new".into(), all),
+        ("/library".into(), all),
+        ("/library?tag=water".into(), all),
+        (format!("/library/{document}"), all),
+        (format!("/library/{document}/edit"), all),
+        ("/search".into(), all),
+        ("/search?q=boil+water".into(), all),
+        ("/search?q=zzzzqqqq".into(), all),
+        ("/ask".into(), all),
+        ("/ask?q=How+long+must+water+boil%3F".into(), all),
+        ("/ask?q=zzzzqqqq".into(), all),
+        ("/projects".into(), all),
+        ("/projects/new".into(), all),
+        (format!("/projects/{project}"), all),
+        (format!("/projects/{project}/edit"), all),
+        (format!("/projects/{project}/documents"), all),
+        (format!("/projects/{project}/messages"), all),
+        (format!("/projects/{project}/people"), all),
+        (format!("/projects/{project}/assessments/new"), all),
+        (format!("/assessments/{assessment}"), all),
+        (format!("/assessments/{assessment}/edit"), all),
+        ("/messages".into(), all),
+        ("/people".into(), all),
+        (format!("/people/{person}"), members),
+        (format!("/teams/{team}"), members),
+        ("/teams/new".into(), members),
+        (format!("/assessments/{assessment}/results"), all),
+        (format!("/records/{notice}/history"), all),
+        ("/status".into(), all),
+        ("/account".into(), members),
+        ("/invitations".into(), keepers),
+        ("/settings".into(), keepers),
+        ("/nowhere".into(), [false, false, false]),
+        (format!("/notices/{project}"), [false, false, false]),
+        ("/notices/not-an-id".into(), [false, false, false]),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_renders_for_everyone_in_every_language() {
+    let world = World::new().await;
+    let keeper = world.claim().await;
+    let volunteer = world.join(&keeper, "volunteer", "Luis", "luis").await;
+    let sample = sample(&world, &keeper).await;
+    let readers = ["", volunteer.as_str(), keeper.as_str()];
+    for (path, allowed) in pages(&sample) {
+        for (reader, allowed) in readers.iter().zip(allowed) {
+            let languages = if *reader == keeper { &LANGUAGES[..1] } else { &LANGUAGES[..] };
+            for (language, direction) in languages {
+                let cookie = format!("{reader}; cairn_language={language}");
+                // A person's own language comes before the cookie's; the volunteer has chosen none but "en".
+                let (language, direction) =
+                    if reader.is_empty() { (*language, *direction) } else { ("en", "ltr") };
+                let answer = world.get(&path, &[("cookie", &cookie)]).await;
+                if allowed {
+                    assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+                } else {
+                    assert!((400..500).contains(&answer.status), "{path} gave {}", answer.status);
+                }
+                check(&path, &answer, language, direction);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_hub_leads_to_its_first_run() {
+    let world = World::new().await;
+    assert_eq!(world.get("/", &[]).await.location(), "/first-run");
+    for (language, direction) in LANGUAGES {
+        let answer = world.get("/first-run", &[("accept-language", language)]).await;
+        assert_eq!(answer.status, 200);
+        check("/first-run", &answer, language, direction);
+    }
+    world.claim().await;
+    assert_eq!(world.get("/first-run", &[]).await.location(), "/");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_stands_on_every_page() {
+    use cairn_library::extract::ExtractorCommand;
+    let extractor = ExtractorCommand::new("/nonexistent", ["extract"]);
+    for (state, class) in [(Connectivity::Offline, "offline"), (Connectivity::Recovering, "recovering")] {
+        let world = World::with(state, extractor.clone(), std::time::Duration::ZERO, 8080).await;
+        world.claim().await;
+        for path in ["/", "/library", "/ask?q=water", "/status", "/sign-in", "/nowhere"] {
+            let answer = world.get(path, &[]).await;
+            let html = answer.html();
+            assert_eq!(select(&html, &format!(".banner.{class}")).len(), 1, "{path}");
+            assert_eq!(select(&html, &format!(".dot.{class}")).is_empty(), false, "{path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_page_is_light() {
+    const MOST: usize = 50_000;
+    let world = World::new().await;
+    let keeper = world.claim().await;
+    sample(&world, &keeper).await;
+    let mut total = 0;
+    let home = world.get("/", &[("cookie", &keeper)]).await;
+    let html = home.html();
+    let mut paths: Vec<String> = vec!["/".into()];
+    for (selector, attribute) in [("link[rel=stylesheet], link[rel=icon]", "href"), ("script[src]", "src")] {
+        paths.extend(select(&html, selector).iter().map(|e| e.value().attr(attribute).unwrap().to_owned()));
+    }
+    paths.push(
+        select(&html, "use")
+            .first()
+            .unwrap()
+            .value()
+            .attr("href")
+            .unwrap()
+            .split('#')
+            .next()
+            .unwrap()
+            .to_owned(),
+    );
+    paths.push(html.root_element().value().attr("data-texts").unwrap().to_owned());
+    // Modules that every page loads, found as a browser finds them.
+    let mut at = 0;
+    while at < paths.len() {
+        let path = paths[at].clone();
+        let plain = world.get(&path, &[("cookie", &keeper)]).await;
+        assert_eq!(plain.status, 200, "{path}");
+        for line in plain.body.lines().filter(|line| line.starts_with("import ") && path.ends_with(".js")) {
+            let name = line.split("\"./").nth(1).unwrap().split('"').next().unwrap();
+            let found = format!("/assets/{name}");
+            if !paths.contains(&found) {
+                paths.push(found);
+            }
+        }
+        let request = axum::http::Request::get(&path)
+            .header("host", pages_support::HOST)
+            .header("cookie", &keeper)
+            .header("accept-encoding", "gzip")
+            .body(axum::body::Body::empty())
+            .unwrap();
+        let response = tower::ServiceExt::oneshot(world.router.clone(), request).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap().len();
+        println!("{bytes:>7} {path}");
+        total += bytes + 400; // Headers, rounded up.
+        at += 1;
+    }
+    println!("{total:>7} in {} requests", paths.len());
+    assert!(total < MOST, "the first page takes {total} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embedded_files_may_be_kept_for_a_year() {
+    let world = World::new().await;
+    let page = world.get("/first-run", &[]).await;
+    let html = page.html();
+    let style = select(&html, "link[rel=stylesheet]")[0].value().attr("href").unwrap().to_owned();
+    let answer = world.get(&style, &[]).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.headers["cache-control"].to_str().unwrap().contains("immutable"));
+    assert_eq!(world.get("/assets/cairn.0000000000.css", &[]).await.status, 404);
+    assert!(world.get("/sw.js", &[]).await.body.contains(&style));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_reads_whole_without_scripts() {
+    let world = World::new().await;
+    let keeper = world.claim().await;
+    sample(&world, &keeper).await;
+    let question = encoded("How long must water boil?");
+    let answer = world.get(&format!("/ask?q={question}&write=1"), &[]).await;
+    assert_eq!(answer.status, 200);
+    let html = answer.html();
+    assert!(!select(&html, "[data-text] a.cite[href='#passage-1']").is_empty(), "{}", answer.body);
+    assert!(!select(&html, "#passage-1").is_empty());
+    assert!(
+        !select(&html, "[data-text] .unsupported").is_empty(),
+        "the sentence about metals is not supported"
+    );
+    check("/ask written", &answer, "en", "ltr");
+}
