@@ -1,1 +1,14 @@
-//! Placeholder.
+//! Everything that leaves the device. Today: answers from a model in the cloud, for hubs whose keeper allowed it.
+//!
+//! Only the binary depends on this crate. It dials out and never listens; what it may dial is said by its caller.
+
+#![forbid(unsafe_code)]
+
+pub mod cloud;
+pub mod connectivity;
+mod router;
+mod tls;
+
+pub use cloud::{CloudModel, Endpoint, EndpointError};
+pub use connectivity::Connectivity;
+pub use router::{Mode, Router, Routing};
