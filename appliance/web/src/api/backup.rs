@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cairn_store::{Progress, Secret, Viewer};
+use cairn_store::{MIN_PASSPHRASE, Progress, Secret, Viewer};
 use serde::{Deserialize, Serialize};
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::ToSchema;
@@ -28,8 +28,6 @@ use crate::{
 
 /// Largest backup that is taken back, in bytes; the disk's room limits it further.
 const MAX_BACKUP: u64 = 1 << 40;
-/// Shortest passphrase, in characters: a backup can be tried offline for as long as somebody likes.
-const MIN_PASSPHRASE: usize = 10;
 /// Longest passphrase, in bytes.
 const MAX_PASSPHRASE: usize = 256;
 
@@ -40,7 +38,7 @@ static PASSPHRASE: HeaderName = HeaderName::from_static("cairn-passphrase");
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewBackup {
-    /// What encrypts it, at least 10 characters. Without it nobody can read the backup.
+    /// What encrypts it, at least 8 characters. Without it nobody can read the backup.
     #[schema(format = Password)]
     passphrase: String,
 }
@@ -153,10 +151,16 @@ where
         filler.finish();
         Ok::<_, Problem>(bytes)
     };
-    let (staged, poured) = tokio::join!(staged, poured);
-    // A broken upload makes the backup unreadable too; the first of the two is the one to tell.
-    poured?;
-    let staged = staged?;
+    tokio::pin!(staged, poured);
+    let staged = tokio::select! {
+        // What cannot be used is refused at once, and what was read whole is whole: nobody waits for the rest.
+        staged = &mut staged => staged?,
+        // A broken upload makes the backup unreadable too; the first of the two is the one to tell.
+        poured = &mut poured => {
+            poured?;
+            staged.await?
+        }
+    };
     tracing::info!(records = staged.records, "a backup was accepted; the hub restarts with it");
     hub.host.restart(HostRole::Hub);
     Ok(Restored { records: staged.records, files: staged.files, bytes: staged.bytes, restarting: true })

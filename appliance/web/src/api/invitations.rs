@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::{ApiJson, ApiPath};
-use crate::{hub::Hub, middleware::NeverCompress, problem::Problem, session::CurrentViewer};
+use crate::{
+    hub::Hub,
+    middleware::NeverCompress,
+    problem::Problem,
+    session::{CurrentViewer, signed_in},
+};
 
 /// How long an invitation is valid where nobody says.
 const DEFAULT_HOURS: u32 = 7 * 24;
@@ -50,6 +55,7 @@ pub(super) async fn list(
     State(hub): State<Hub>,
     CurrentViewer(viewer): CurrentViewer,
 ) -> Result<Json<Vec<Invitation>>, Problem> {
+    signed_in(&viewer)?;
     Ok(Json(hub.store.invitations(&viewer).await?))
 }
 
@@ -61,6 +67,7 @@ pub(super) async fn create(
     CurrentViewer(viewer): CurrentViewer,
     ApiJson(new): ApiJson<NewInvitation>,
 ) -> Result<Response, Problem> {
+    signed_in(&viewer)?;
     let valid_hours = new.valid_hours.unwrap_or(DEFAULT_HOURS).clamp(1, MAX_HOURS);
     let code = hub.store.invite(&viewer, new.role, u64::from(valid_hours) * 3_600_000).await?;
     let code = code.as_str().to_owned();
@@ -78,6 +85,7 @@ pub(super) async fn revoke(
     CurrentViewer(viewer): CurrentViewer,
     ApiPath(id): ApiPath<u64>,
 ) -> Result<StatusCode, Problem> {
+    signed_in(&viewer)?;
     hub.store.revoke_invitation(&viewer, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,0 +1,16 @@
+//! The API as its users and its enemies meet it: a real store in a temporary folder, requests through the whole
+//! router, and a real listener where bytes have to travel.
+
+mod accounts;
+mod answers;
+mod backup;
+mod description;
+mod files;
+mod guards;
+mod hostile;
+mod live;
+mod models;
+mod records;
+mod rights;
+mod support;
+mod wellbeing;
