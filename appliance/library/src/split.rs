@@ -12,6 +12,8 @@ use unicode_segmentation::UnicodeSegmentation;
 pub use sentences::sentences;
 pub use tokens::estimate_tokens;
 
+use tokens::{Estimator, Size};
+
 use crate::extract::{Block, BlockKind, Location};
 
 /// Raised whenever the same blocks would give other passages than before.
@@ -74,8 +76,7 @@ pub struct Splitter<F> {
     /// Headings above the present place with their levels, highest first.
     path: Vec<(u8, String)>,
     parts: Vec<Part>,
-    words: usize,
-    tokens: usize,
+    size: Size,
     /// First row of the table that is being read, repeated where the table is cut.
     table_head: Option<String>,
 }
@@ -83,6 +84,7 @@ pub struct Splitter<F> {
 /// A sentence, row or line, as it stands in the passage being filled.
 struct Part {
     text: String,
+    size: Size,
     lead: Lead,
     headings: Vec<String>,
     location: Location,
@@ -103,7 +105,14 @@ enum Lead {
 impl<F: FnMut(Passage)> Splitter<F> {
     /// Hands each passage to `sink` as soon as it is complete.
     pub fn new(sink: F) -> Self {
-        Self { sink, ordinal: 0, path: Vec::new(), parts: Vec::new(), words: 0, tokens: 0, table_head: None }
+        Self {
+            sink,
+            ordinal: 0,
+            path: Vec::new(),
+            parts: Vec::new(),
+            size: Size::default(),
+            table_head: None,
+        }
     }
 
     /// Takes the next block.
@@ -129,7 +138,7 @@ impl<F: FnMut(Passage)> Splitter<F> {
     }
 
     fn heading(&mut self, level: u8, text: &str) {
-        if self.words >= TINY_WORDS {
+        if self.size.words >= TINY_WORDS {
             self.end_passage();
         }
         while self.path.last().is_some_and(|(above, _)| *above >= level) {
@@ -138,19 +147,16 @@ impl<F: FnMut(Passage)> Splitter<F> {
         let text = text.get(..text.floor_char_boundary(HEADING_BYTES)).unwrap_or(text);
         // It may become a line of the passage that is open.
         if !self.parts.is_empty() {
-            self.words += words(text);
-            self.tokens += estimate_tokens(text);
+            self.size = self.size + Size::of(text);
         }
         self.path.push((level, text.split_whitespace().collect::<Vec<_>>().join(" ")));
     }
 
     fn sentences(&mut self, block: &Block) {
-        let all = words(&block.text);
+        let all = Size::of(&block.text);
         // A paragraph that fits into a passage of its own is not cut for the sake of filling this one.
-        let whole = all <= MOST_WORDS && estimate_tokens(&block.text) <= MOST_TOKENS;
-        if self.words >= ENOUGH_WORDS
-            || (whole && self.words >= TINY_WORDS && !self.fits(all, estimate_tokens(&block.text)))
-        {
+        let begins_anew = within(all) && self.size.words >= TINY_WORDS && !self.fits(all);
+        if self.size.words >= ENOUGH_WORDS || begins_anew {
             self.end_passage();
         }
         let mut first = true;
@@ -158,10 +164,11 @@ impl<F: FnMut(Passage)> Splitter<F> {
         for range in sentences(&block.text) {
             let glued = range.start == end;
             end = range.end;
-            for (index, piece) in pieces(block.text.get(range).unwrap_or_default()).into_iter().enumerate() {
-                let (count, tokens) = (words(piece), estimate_tokens(piece));
-                if !self.fits(count, tokens) {
-                    let carried = (!first).then(|| self.overlap(count, tokens)).flatten();
+            for (index, (piece, size)) in
+                pieces(block.text.get(range).unwrap_or_default()).into_iter().enumerate()
+            {
+                if !self.fits(size) {
+                    let carried = (!first).then(|| self.overlap(size)).flatten();
                     self.end_passage();
                     if let Some(carried) = carried {
                         self.push(carried);
@@ -172,7 +179,7 @@ impl<F: FnMut(Passage)> Splitter<F> {
                     (false, true) => Lead::Nothing,
                     (false, false) => Lead::Space,
                 };
-                self.push_text(piece, lead, block);
+                self.push(self.part(piece, size, lead, block));
                 first = false;
             }
         }
@@ -186,31 +193,31 @@ impl<F: FnMut(Passage)> Splitter<F> {
 
     /// A row or a line of code: kept whole where it is not longer than a passage.
     fn unit(&mut self, text: &str, block: &Block, head: Option<&str>) {
-        for (index, piece) in pieces(text).into_iter().enumerate() {
-            if !self.fits(words(piece), estimate_tokens(piece)) {
+        for (index, (piece, size)) in pieces(text).into_iter().enumerate() {
+            if !self.fits(size) {
                 self.end_passage();
-                if let Some(head) = head.filter(|head| words(head) <= OVERLAP_WORDS) {
-                    let part = self.part(head, Lead::Line, block);
+                let head =
+                    head.map(|head| (head, Size::of(head))).filter(|(_, size)| size.words <= OVERLAP_WORDS);
+                if let Some((head, size)) = head {
+                    let part = self.part(head, size, Lead::Line, block);
                     self.push(Part { repeated: true, ..part });
                 }
             }
-            self.push_text(piece, if index == 0 { Lead::Line } else { Lead::Space }, block);
+            let lead = if index == 0 { Lead::Line } else { Lead::Space };
+            self.push(self.part(piece, size, lead, block));
         }
     }
 
-    fn fits(&self, words: usize, tokens: usize) -> bool {
-        self.parts.is_empty()
-            || (self.words + words <= MOST_WORDS
-                && (self.tokens + tokens <= MOST_TOKENS || self.words + words <= FEWEST_WORDS))
+    fn fits(&self, more: Size) -> bool {
+        self.parts.is_empty() || within(self.size + more)
     }
 
     /// The last sentence, to begin the next passage with, when it leaves room for what follows.
-    fn overlap(&self, words_after: usize, tokens_after: usize) -> Option<Part> {
+    fn overlap(&self, after: Size) -> Option<Part> {
         let last = self.parts.last().filter(|last| !last.repeated)?;
-        let (count, tokens) = (words(&last.text), estimate_tokens(&last.text));
-        let room = count + words_after <= MOST_WORDS && tokens + tokens_after <= MOST_TOKENS;
-        (count <= OVERLAP_WORDS && room).then(|| Part {
+        (last.size.words <= OVERLAP_WORDS && within(last.size + after)).then(|| Part {
             text: last.text.clone(),
+            size: last.size,
             lead: Lead::Line,
             headings: last.headings.clone(),
             location: last.location.clone(),
@@ -218,9 +225,10 @@ impl<F: FnMut(Passage)> Splitter<F> {
         })
     }
 
-    fn part(&self, text: &str, lead: Lead, block: &Block) -> Part {
+    fn part(&self, text: &str, size: Size, lead: Lead, block: &Block) -> Part {
         Part {
             text: text.to_owned(),
+            size,
             lead,
             headings: self.path.iter().map(|(_, text)| text.clone()).collect(),
             location: block.location.clone(),
@@ -228,20 +236,14 @@ impl<F: FnMut(Passage)> Splitter<F> {
         }
     }
 
-    fn push_text(&mut self, text: &str, lead: Lead, block: &Block) {
-        let part = self.part(text, lead, block);
-        self.push(part);
-    }
-
     fn push(&mut self, part: Part) {
-        self.words += words(&part.text);
-        self.tokens += estimate_tokens(&part.text);
+        self.size = self.size + part.size;
         self.parts.push(part);
     }
 
     fn end_passage(&mut self) {
         let parts = std::mem::take(&mut self.parts);
-        (self.words, self.tokens) = (0, 0);
+        self.size = Size::default();
         let Some(first) = parts.first().filter(|_| parts.iter().any(|part| !part.repeated)) else { return };
         let mut headings = first.headings.clone();
         for part in &parts {
@@ -279,32 +281,37 @@ fn new_line(text: &mut String) {
     }
 }
 
-fn words(text: &str) -> usize {
-    text.unicode_words().count()
+/// Whether a passage may have this size.
+fn within(size: Size) -> bool {
+    size.words <= MOST_WORDS && (size.tokens <= MOST_TOKENS || size.words <= FEWEST_WORDS)
 }
 
-/// A sentence that is longer than a passage, cut between words.
-fn pieces(text: &str) -> Vec<&str> {
-    let within = |text: &str| {
-        words(text) <= MOST_WORDS && (estimate_tokens(text) <= MOST_TOKENS || words(text) <= FEWEST_WORDS)
-    };
-    if within(text) {
-        return if text.is_empty() { Vec::new() } else { vec![text] };
+/// A sentence; one that is longer than a passage is cut between words.
+fn pieces(text: &str) -> Vec<(&str, Size)> {
+    let text = text.trim();
+    let whole = Size::of(text);
+    if within(whole) && whole.tokens <= MOST_TOKENS * 2 {
+        return if text.is_empty() { Vec::new() } else { vec![(text, whole)] };
     }
+    let estimator = Estimator::of(text);
     let mut pieces = Vec::new();
-    let (mut start, mut count, mut tokens) = (0, 0, 0);
+    let (mut start, mut size) = (0, Size::default());
+    let mut cut = |range: std::ops::Range<usize>, size: Size| {
+        let piece = text.get(range).unwrap_or_default().trim();
+        if !piece.is_empty() {
+            pieces.push((piece, size));
+        }
+    };
     for (at, word) in text.split_word_bound_indices() {
         let is_word = word.chars().any(char::is_alphanumeric);
-        let more = estimate_tokens(word);
-        let full = count >= MOST_WORDS || (tokens + more > MOST_TOKENS && count >= FEWEST_WORDS);
+        let more = Size { words: usize::from(is_word), tokens: estimator.tokens(word) };
         // A run of signs without a word in it is cut by its tokens alone.
-        if (full && is_word) || tokens + more > MOST_TOKENS * 2 {
-            pieces.extend(text.get(start..at).map(str::trim).filter(|piece| !piece.is_empty()));
-            (start, count, tokens) = (at, 0, 0);
+        if (is_word && !within(size + more)) || size.tokens + more.tokens > MOST_TOKENS * 2 {
+            cut(start..at, size);
+            (start, size) = (at, Size::default());
         }
-        count += usize::from(is_word);
-        tokens += more;
+        size = size + more;
     }
-    pieces.extend(text.get(start..).map(str::trim).filter(|piece| !piece.is_empty()));
+    cut(start..text.len(), size);
     pieces
 }
