@@ -1,0 +1,192 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// A hub for a community: library, search, answers, records, on one device.
+#[derive(Debug, Parser)]
+#[command(name = "cairn", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// The hub's folder [default: ~/.local/share/cairn]
+    #[arg(long, global = true, env = "CAIRN_DATA", value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the hub until it is told to end
+    Run(RunArguments),
+    /// Ask the library of the running hub
+    Ask(AskArguments),
+    /// Search the library of the running hub
+    Search(SearchArguments),
+    /// The models that write answers
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// The documents of the library
+    #[command(subcommand)]
+    Library(LibraryCommand),
+    /// Write an encrypted copy of everything to a file
+    Backup(BackupArguments),
+    /// Put a backup in the place of everything that is there; the hub must not be running
+    Restore(RestoreArguments),
+    /// Write a file that helps others to help: state and log, no secrets, nobody's words
+    SupportBundle {
+        /// The file to write (JSON)
+        file: PathBuf,
+    },
+    /// How the running hub is
+    Health {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure how fast a model reads and writes on this machine
+    BenchInference(BenchArguments),
+    /// The version
+    Version,
+    /// A part of the hub; started by `cairn run`
+    #[command(subcommand, hide = true)]
+    Role(RoleCommand),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunArguments {
+    /// Address and port to listen on; can be given several times [default: every address, port 8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// The name on the network, without ".local" [default: from the provisioning file, else "cairn"]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The provisioning file (cairn.toml)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) provisioning: Option<PathBuf>,
+    /// The embedding model [default: the one in the hub's folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) embedding_model: Option<PathBuf>,
+    /// Do not announce the hub on the network
+    #[arg(long)]
+    pub(crate) no_mdns: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AskArguments {
+    /// The question
+    #[arg(required = true, num_args = 1..)]
+    pub(crate) question: Vec<String>,
+    /// The model that answers [default: the hub's choice]
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// One JSON object per line for every step
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArguments {
+    /// What to look for
+    #[arg(required = true, num_args = 1..)]
+    pub(crate) words: Vec<String>,
+    /// How many hits
+    #[arg(long, default_value_t = 10)]
+    pub(crate) limit: u32,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// The installed models
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a model file and install it
+    Add {
+        /// The file (GGUF)
+        file: PathBuf,
+    },
+    /// Remove an installed model
+    Remove {
+        /// Its name, as `cairn models list` shows it
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LibraryCommand {
+    /// Add files, and everything in folders
+    Add {
+        /// Files and folders
+        #[arg(required = true, num_args = 1..)]
+        paths: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArguments {
+    /// The file to write
+    pub(crate) file: PathBuf,
+    /// A file whose first line is the passphrase [default: asked for, or the variable CAIRN_PASSPHRASE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArguments {
+    /// The backup
+    pub(crate) file: PathBuf,
+    /// A file whose first line is the passphrase [default: asked for, or the variable CAIRN_PASSPHRASE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// The model (GGUF)
+    pub(crate) model: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoleCommand {
+    /// Web, store, library, uplink
+    Hub(RunArguments),
+    /// Models
+    Infer(InferArguments),
+    /// The confined reader of one file
+    Extract,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InferArguments {
+    #[arg(long, value_name = "FILE")]
+    pub(crate) embedding_model: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn the_folder_may_stand_anywhere() {
+        for line in ["cairn --data /d health", "cairn health --data /d", "cairn models list --data /d"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.data, Some(PathBuf::from("/d")), "{line}");
+        }
+        let cli = Cli::try_parse_from("cairn run --listen 127.0.0.1:0 --listen [::1]:0".split(' ')).unwrap();
+        assert!(matches!(cli.command, Command::Run(run) if run.listen.len() == 2));
+    }
+}
