@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use super::{
     layout::{Place, View},
     markdown::markdown,
-    notices::{Saved, of_kind, save_fields},
+    notices::{Saved, of_kind, require, save_fields, to_edit},
     page::Page,
     parts::{button, crumb, delete_form, icon, sync_badge},
 };
@@ -189,7 +189,7 @@ fn builder(l: Language, shown: &Shown, questions: &[Question]) -> Markup {
             }
             button class="button needs-js" type="button" data-add-question { (icon("plus")) (l.t(K::QuestionAdd)) }
             p class="hint no-js" { (l.t(K::QuestionBlankDropped)) }
-            template id="blank-question" { (builder_question(l, &Shown::empty(), 0, None)) }
+            template id="blank-question" { (builder_question(l, &Shown::empty(), MAX_QUESTIONS, None)) }
         }
     }
 }
@@ -319,6 +319,7 @@ pub(super) async fn new(
     Path(project): Path<RecordId>,
 ) -> Result<Response, Problem> {
     of_kind(&hub, &p, project, Kind::Project).await?;
+    require(&hub, &p, Action::Create, (Kind::Assessment, Some(project))).await?;
     Ok(form_page(&p, StatusCode::OK, &Shown::empty(), &[], around_new(project)))
 }
 
@@ -369,7 +370,7 @@ pub(super) async fn edit(
     p: Page,
     Path(id): Path<RecordId>,
 ) -> Result<Response, Problem> {
-    let assessment = of_kind(&hub, &p, id, Kind::Assessment).await?;
+    let assessment = to_edit(&hub, &p, id, Kind::Assessment).await?;
     let after = delete_form(&p, &format!("/assessments/{id}/delete"));
     let around = around_edit(p.l, id, assessment.int("responses").unwrap_or(0), html! {}, after);
     Ok(form_page(&p, StatusCode::OK, &Shown::of(&assessment), &questions_of(&assessment), around))

@@ -49,9 +49,7 @@ pub(super) async fn show(State(hub): State<Hub>, p: Page) -> Result<Response, Pr
     let may_write = hub.store.may(&p.viewer, cairn_store::Action::Create, (Kind::Notice, None)).await?;
     let count = |kind| counts.get(&kind).copied().unwrap_or(0);
     let body = html! {
-        div class="page-head" {
-            div { h1 dir="auto" { (p.settings.hub_name) } p class="lead" { (l.t(K::HomeWelcome)) } }
-        }
+        div class="hero" { h1 { (l.t(K::HomeAskLabel)) } }
         (ask_box(&p))
         div class="columns section" {
             div {
@@ -82,7 +80,8 @@ pub(super) async fn show(State(hub): State<Hub>, p: Page) -> Result<Response, Pr
                 (share(&p))
                 section class="card" aria-labelledby="glance-title" {
                     h2 id="glance-title" { (l.t(K::HomeGlance)) }
-                    div class="stack" id="glance" data-live="quiet" {
+                    p class="quiet" { (l.t(K::HomeWelcome)) }
+                    div class="figures after" id="glance" data-live="quiet" {
                         (figure(&p, Count::HomeDocuments, count(Kind::Document)))
                         (figure(&p, Count::HomeProjects, count(Kind::Project)))
                         @if p.is_signed_in() { (figure(&p, Count::HomePeople, count(Kind::Person))) }
@@ -99,7 +98,7 @@ pub(super) fn ask_box(p: &Page) -> Markup {
     let l = p.l;
     html! {
         form class="ask" action="/ask" method="get" role="search" {
-            label for="question" { (l.t(K::HomeAskLabel)) }
+            label class="sr" for="question" { (l.t(K::AskLabel)) }
             div class="ask-line" {
                 input id="question" type="search" name="q" required maxlength="500" dir="auto" autocomplete="off" enterkeyhint="search" placeholder=(l.t(K::HomeAskPlaceholder));
                 div class="actions" {
@@ -173,7 +172,7 @@ fn share(p: &Page) -> Markup {
                         button class="button needs-js" type="button" data-copy=(first) { span data-label { (l.t(K::Copy)) } }
                     }
                 }
-                p class="hint section-note" { (l.t(K::HomeShareText)) }
+                p class="hint after" { (l.t(K::HomeShareText)) }
             }
         }
     }

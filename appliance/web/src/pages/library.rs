@@ -15,7 +15,7 @@ use super::{
     home::ask_link,
     layout::{Place, View, encode},
     markdown::markdown,
-    notices::{Saved, of_kind, save},
+    notices::{Saved, of_kind, save, to_edit},
     page::Page,
     parts::{Names, authors, button, byline, crumb, delete_form, empty, icon, moment, more, sync_badge},
 };
@@ -349,7 +349,7 @@ pub(super) async fn edit(
     p: Page,
     Path(id): Path<RecordId>,
 ) -> Result<Response, Problem> {
-    let document = of_kind(&hub, &p, id, Kind::Document).await?;
+    let document = to_edit(&hub, &p, id, Kind::Document).await?;
     let body =
         html! { (form(&p, id, &Shown::of(&document))) (delete_form(&p, &format!("/library/{id}/delete"))) };
     Ok(form_page(&p, StatusCode::OK, id, body))

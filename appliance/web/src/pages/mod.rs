@@ -13,6 +13,7 @@ mod invitations;
 mod layout;
 mod library;
 mod markdown;
+mod members;
 mod messages;
 mod models;
 mod notices;
@@ -64,8 +65,8 @@ pub(crate) fn routes() -> Router<Hub> {
         .route("/projects/{id}/edit", get(projects::edit).post(projects::update))
         .route("/projects/{id}/delete", post(projects::delete))
         .route("/projects/{id}/documents", get(projects::documents))
-        .route("/projects/{id}/people", get(projects::people).post(projects::add_member))
-        .route("/projects/{id}/people/{membership}/delete", post(projects::remove_member))
+        .route("/projects/{id}/people", get(members::list).post(members::add))
+        .route("/projects/{id}/people/{membership}/delete", post(members::remove))
         .route("/projects/{id}/messages", get(messages::of_project).post(messages::say_in_project))
         .route("/projects/{id}/assessments", post(assessments::create))
         .route("/projects/{id}/assessments/new", get(assessments::new))
@@ -123,6 +124,7 @@ pub(crate) const SOURCES: &[&str] = &[
     include_str!("invitations.rs"),
     include_str!("layout.rs"),
     include_str!("library.rs"),
+    include_str!("members.rs"),
     include_str!("messages.rs"),
     include_str!("models.rs"),
     include_str!("notices.rs"),

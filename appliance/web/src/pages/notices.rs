@@ -5,7 +5,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use cairn_store::{Action, Cursor, ListQuery, Record, StoreError};
+use cairn_store::{Action, Cursor, ListQuery, On, Record, StoreError};
 use cairn_sync::{Kind, RecordId, Value};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -20,7 +20,7 @@ use crate::{
     forms::{self, Field, FieldKind, Form, Shown},
     hub::Hub,
     i18n::Key as K,
-    problem::Problem,
+    problem::{Problem, ProblemKind},
 };
 
 const FIELDS: [&str; 5] = ["title", "body", "level", "expires_at", "pinned"];
@@ -81,14 +81,17 @@ pub(super) fn card(p: &Page, names: &Names, notice: &Record) -> Markup {
     };
     html! {
         article class=(format!("notice {level}")) {
-            p class="cluster" {
-                span class="level" { (icon(picture)) (l.t(key)) }
-                @if notice.flag("pinned") { span class="badge" { (icon("pin")) (l.t(K::NoticeIsPinned)) } }
-                (sync_badge(p, notice))
+            span class="sign" aria-hidden="true" { (icon(picture)) }
+            div {
+                p class="cluster" {
+                    span class="level" { (l.t(key)) }
+                    @if notice.flag("pinned") { span class="badge" { (icon("pin")) (l.t(K::NoticeIsPinned)) } }
+                    (sync_badge(p, notice))
+                }
+                h3 dir="auto" { a href=(format!("/notices/{}", notice.id)) { (notice.text("title")) } }
+                (markdown(notice.text("body")))
+                p class="meta" { (byline(l, names, notice)) }
             }
-            h3 dir="auto" { a href=(format!("/notices/{}", notice.id)) { (notice.text("title")) } }
-            (markdown(notice.text("body")))
-            p class="meta" { (byline(l, names, notice)) }
         }
     }
 }
@@ -147,6 +150,22 @@ pub(super) async fn of_kind(hub: &Hub, p: &Page, id: RecordId, kind: Kind) -> Re
     }
 }
 
+/// Refuses a page that could not be used: a form for somebody who may not send it.
+pub(super) async fn require(hub: &Hub, p: &Page, action: Action, on: impl Into<On>) -> Result<(), Problem> {
+    if hub.store.may(&p.viewer, action, on).await? {
+        return Ok(());
+    }
+    let kind = if p.is_signed_in() { ProblemKind::Forbidden } else { ProblemKind::SignInNeeded };
+    Err(Problem::new(kind, "this page is for people who may change it"))
+}
+
+/// The record, when the reader may change it.
+pub(super) async fn to_edit(hub: &Hub, p: &Page, id: RecordId, kind: Kind) -> Result<Record, Problem> {
+    let record = of_kind(hub, p, id, kind).await?;
+    require(hub, p, Action::Update, &record).await?;
+    Ok(record)
+}
+
 fn form(p: &Page, action: &str, shown: &Shown, project: Option<RecordId>) -> Markup {
     let l = p.l;
     let levels = [
@@ -182,7 +201,12 @@ fn form_page(p: &Page, status: StatusCode, title: K, body: Markup, editing: Opti
     p.show_with(status, &view, body)
 }
 
-pub(super) async fn new(p: Page, Query(at): Query<Where>) -> Result<Response, Problem> {
+pub(super) async fn new(
+    State(hub): State<Hub>,
+    p: Page,
+    Query(at): Query<Where>,
+) -> Result<Response, Problem> {
+    require(&hub, &p, Action::Create, (Kind::Notice, at.project())).await?;
     let mut shown = Shown::empty();
     shown.form.set("level", "info");
     let body = form(&p, "/notices", &shown, at.project());
@@ -208,7 +232,7 @@ pub(super) async fn edit(
     p: Page,
     Path(id): Path<RecordId>,
 ) -> Result<Response, Problem> {
-    let notice = of_kind(&hub, &p, id, Kind::Notice).await?;
+    let notice = to_edit(&hub, &p, id, Kind::Notice).await?;
     let action = format!("/notices/{id}/edit");
     let body = html! { (form(&p, &action, &Shown::of(&notice), None)) (delete_form(&p, &format!("/notices/{id}/delete"))) };
     Ok(form_page(&p, StatusCode::OK, K::NoticeEdit, body, Some(id)))

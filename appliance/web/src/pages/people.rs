@@ -11,7 +11,7 @@ use maud::{Markup, html};
 
 use super::{
     layout::{Place, View},
-    notices::{Saved, Where, of_kind, save},
+    notices::{Saved, Where, of_kind, save, to_edit},
     page::Page,
     parts::{button, crumb, empty, face, icon, more, sync_badge},
     teams,
@@ -177,7 +177,7 @@ pub(super) async fn edit(
     p: Page,
     Path(id): Path<RecordId>,
 ) -> Result<Response, Problem> {
-    let person = of_kind(&hub, &p, id, Kind::Person).await?;
+    let person = to_edit(&hub, &p, id, Kind::Person).await?;
     Ok(form_page(&p, StatusCode::OK, id, form(&p, id, &Shown::of(&person))))
 }
 

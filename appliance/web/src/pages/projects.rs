@@ -6,16 +6,16 @@ use axum::{
     response::Response,
 };
 use cairn_store::{Action, ListQuery, Order, Record};
-use cairn_sync::{Fields, Kind, RecordId, Value};
+use cairn_sync::{Kind, RecordId};
 use maud::{Markup, html};
 
 use super::{
     layout::{Place, View},
     library,
     markdown::{markdown, plain},
-    notices::{self, Saved, Where, of_kind, save},
+    notices::{self, Saved, Where, of_kind, require, save, to_edit},
     page::Page,
-    parts::{Names, authors, button, crumb, delete_form, empty, face, icon, moment, more, sync_badge, tabs},
+    parts::{Names, authors, button, crumb, delete_form, empty, icon, moment, more, sync_badge, tabs},
 };
 use crate::{
     forms::{self, Field, FieldKind, Form, Shown},
@@ -25,8 +25,6 @@ use crate::{
 };
 
 const FIELDS: [&str; 4] = ["name", "description", "status", "open"];
-/// People offered in the list of whom to add.
-const PEOPLE_OFFERED: u16 = 200;
 
 /// A tab of a project's page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,136 +205,6 @@ pub(super) async fn documents(
     Ok(p.show(&View::new(&title, Place::Projects).live("document").project(Some(id)), body))
 }
 
-pub(super) async fn people(
-    State(hub): State<Hub>,
-    p: Page,
-    Path(id): Path<RecordId>,
-) -> Result<Response, Problem> {
-    people_page(&hub, &p, id, StatusCode::OK, &Shown::empty()).await
-}
-
-async fn people_page(
-    hub: &Hub,
-    p: &Page,
-    id: RecordId,
-    status: StatusCode,
-    shown: &Shown,
-) -> Result<Response, Problem> {
-    let l = p.l;
-    let project = of_kind(hub, p, id, Kind::Project).await?;
-    let members = if p.is_signed_in() {
-        hub.store
-            .list(
-                &p.viewer,
-                ListQuery::of(Kind::Membership).project(Some(id)).order(Order::Oldest).limit(200),
-            )
-            .await?
-            .items
-    } else {
-        Vec::new()
-    };
-    let names =
-        Names::of(hub, p, members.iter().filter_map(|member| member.reference("person")).collect()).await?;
-    let may_add = hub.store.may(&p.viewer, Action::Create, (Kind::Membership, Some(id))).await?;
-    let everyone = if may_add {
-        hub.store.list(&p.viewer, ListQuery::of(Kind::Person).limit(PEOPLE_OFFERED)).await?.items
-    } else {
-        Vec::new()
-    };
-    let known: Vec<_> = members.iter().filter_map(|member| member.reference("person")).collect();
-    let offered: Vec<(String, &str)> = everyone
-        .iter()
-        .filter(|person| !known.contains(&person.id))
-        .map(|person| (person.id.to_string(), person.text("name")))
-        .collect();
-    let offered: Vec<(&str, &str)> = offered.iter().map(|(id, name)| (id.as_str(), *name)).collect();
-    let roles =
-        [("viewer", l.t(K::RoleViewer)), ("editor", l.t(K::RoleEditor)), ("owner", l.t(K::RoleOwner))];
-    let body = html! {
-        (head(p, &project, Tab::People))
-        @if !p.is_signed_in() { p class="flash info" { (l.t(K::PeopleSignIn)) } }
-        div class="columns" {
-            div id="members" data-live="quiet" {
-                @if members.is_empty() { (empty("people", l.t(K::ProjectNoMembers), l.t(K::PeopleEmptyText), html! {})) }
-                @else {
-                    ul class="list" {
-                        @for member in &members {
-                            @let name = names.or_somebody(l, member.reference("person"));
-                            li { div class="row" {
-                                (face(&name))
-                                div class="row-main" {
-                                    a class="row-title" dir="auto" href=(format!("/people/{}", member.text("person"))) { (name) }
-                                    p class="meta" { span { (role_name(l, member.text("role"))) } }
-                                }
-                                @if may_add {
-                                    form class="row-end" method="post" action=(format!("/projects/{id}/people/{}/delete", member.id)) {
-                                        (forms::hidden(&p.csrf, &Shown::empty()))
-                                        button class="button" aria-label=(format!("{}: {name}", l.t(K::Remove))) { (l.t(K::Remove)) }
-                                    }
-                                }
-                            } }
-                        }
-                    }
-                }
-            }
-            @if may_add && !offered.is_empty() {
-                aside class="card stack" {
-                    h2 { (l.t(K::ProjectAddMember)) }
-                    (shown.summary(l))
-                    form class="form" method="post" action=(format!("/projects/{id}/people")) {
-                        (forms::hidden(&p.csrf, shown))
-                        (Field::new(l, shown, "person", K::AccountName).show(&FieldKind::Select(&offered)))
-                        (Field::new(l, shown, "role", K::ProjectRole).show(&FieldKind::Select(&roles)))
-                        button class="button primary" { (l.t(K::Add)) }
-                    }
-                }
-            }
-        }
-    };
-    let title = format!("{} · {}", l.t(K::ProjectMembers), project.text("name"));
-    Ok(p.show_with(
-        status,
-        &View::new(&title, Place::Projects).live("membership person").project(Some(id)),
-        body,
-    ))
-}
-
-fn role_name(l: Language, role: &str) -> &'static str {
-    l.t(match role {
-        "owner" => K::RoleOwner,
-        "editor" => K::RoleEditor,
-        _ => K::RoleViewer,
-    })
-}
-
-pub(super) async fn add_member(
-    State(hub): State<Hub>,
-    p: Page,
-    Path(id): Path<RecordId>,
-    sent: Form,
-) -> Result<Response, Problem> {
-    match forms::read_fields(p.l, Kind::Membership, &["person", "role"], &sent) {
-        Ok(fields) => {
-            hub.store.create(&p.viewer, Kind::Membership, Some(id), fields, sent.change()).await?;
-            Ok(p.go(&format!("/projects/{id}/people"), "saved"))
-        }
-        Err(errors) => {
-            people_page(&hub, &p, id, StatusCode::UNPROCESSABLE_ENTITY, &Shown::again(sent, errors)).await
-        }
-    }
-}
-
-pub(super) async fn remove_member(
-    State(hub): State<Hub>,
-    p: Page,
-    Path((id, membership)): Path<(RecordId, RecordId)>,
-    sent: Form,
-) -> Result<Response, Problem> {
-    of_kind(&hub, &p, membership, Kind::Membership).await?;
-    hub.store.delete(&p.viewer, membership, sent.change()).await?;
-    Ok(p.go(&format!("/projects/{id}/people"), "saved"))
-}
-
 fn form_page(
     p: &Page,
     status: StatusCode,
@@ -373,17 +241,17 @@ fn form_page(
     p.show_with(status, &id.map_or_else(|| View::new(title, Place::Projects), |id| view.editing(id)), body)
 }
 
-pub(super) async fn new(p: Page) -> Response {
+pub(super) async fn new(State(hub): State<Hub>, p: Page) -> Result<Response, Problem> {
+    require(&hub, &p, Action::Create, (Kind::Project, None)).await?;
     let mut shown = Shown::empty();
     shown.form.set("open", "on");
-    form_page(&p, StatusCode::OK, None, &shown, html! {}, html! {})
+    Ok(form_page(&p, StatusCode::OK, None, &shown, html! {}, html! {}))
 }
 
 pub(super) async fn create(State(hub): State<Hub>, p: Page, sent: Form) -> Result<Response, Problem> {
     match forms::read_fields(p.l, Kind::Project, &FIELDS, &sent) {
         Ok(fields) => {
             let project = hub.store.create(&p.viewer, Kind::Project, None, fields, sent.change()).await?;
-            own(&hub, &p, &project, &sent).await?;
             Ok(p.go(&format!("/projects/{}", project.id), "saved"))
         }
         Err(errors) => Ok(form_page(
@@ -397,34 +265,12 @@ pub(super) async fn create(State(hub): State<Hub>, p: Page, sent: Form) -> Resul
     }
 }
 
-/// Whoever makes a project owns it. The store may have seen to that already; sent twice, it happens once.
-async fn own(hub: &Hub, p: &Page, project: &Record, sent: &Form) -> Result<(), Problem> {
-    let Some(person) = p.person_id() else { return Ok(()) };
-    if hub.store.project_role(&p.viewer, project.id).await?.is_some() {
-        return Ok(());
-    }
-    let fields: Fields =
-        [("person".to_owned(), Value::from(person.to_string())), ("role".to_owned(), Value::from("owner"))]
-            .into();
-    // A change id of its own, made from the form's, so that a form sent twice adds nobody twice.
-    let change = sent.change().map(|change| {
-        let mut bytes = [0; 16];
-        let hash = blake3::hash(format!("{change} owner").as_bytes());
-        for (byte, from) in bytes.iter_mut().zip(hash.as_bytes()) {
-            *byte = *from;
-        }
-        cairn_sync::ChangeId::from_bytes(bytes)
-    });
-    hub.store.create(&p.viewer, Kind::Membership, Some(project.id), fields, change).await?;
-    Ok(())
-}
-
 pub(super) async fn edit(
     State(hub): State<Hub>,
     p: Page,
     Path(id): Path<RecordId>,
 ) -> Result<Response, Problem> {
-    let project = of_kind(&hub, &p, id, Kind::Project).await?;
+    let project = to_edit(&hub, &p, id, Kind::Project).await?;
     let after = delete_form(&p, &format!("/projects/{id}/delete"));
     Ok(form_page(&p, StatusCode::OK, Some(id), &Shown::of(&project), html! {}, after))
 }

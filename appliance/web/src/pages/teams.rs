@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use super::{
     layout::{Place, View},
     markdown::markdown,
-    notices::{Saved, of_kind, save_fields},
+    notices::{Saved, of_kind, require, save_fields, to_edit},
     page::Page,
     parts::{button, crumb, delete_form, empty, icon},
     people,
@@ -143,6 +143,7 @@ fn chosen(sent: &Form) -> Vec<RecordId> {
 }
 
 pub(super) async fn new(State(hub): State<Hub>, p: Page) -> Result<Response, Problem> {
+    require(&hub, &p, Action::Create, (Kind::Team, None)).await?;
     form_page(&hub, &p, StatusCode::OK, None, &Shown::empty(), &[], (html! {}, html! {})).await
 }
 
@@ -166,7 +167,7 @@ pub(super) async fn edit(
     p: Page,
     Path(id): Path<RecordId>,
 ) -> Result<Response, Problem> {
-    let team = of_kind(&hub, &p, id, Kind::Team).await?;
+    let team = to_edit(&hub, &p, id, Kind::Team).await?;
     let after = delete_form(&p, &format!("/teams/{id}/delete"));
     form_page(&hub, &p, StatusCode::OK, Some(id), &Shown::of(&team), &members(&team), (html! {}, after)).await
 }

@@ -67,7 +67,7 @@ impl Host for FakeHost {
             disk: Some(Usage { used: 11 * gib, total: 31 * gib }),
             temperature_c: Some(51.4),
             restarts: vec![("infer".into(), 1)],
-            opened: OpenReport { findings: self.opened.findings.clone() },
+            opened: self.opened.clone(),
         }
     }
 
