@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::settings::Secret;
 
 pub(crate) use claim::is_claimed;
+pub(crate) use people::login;
 
 /// What a new account starts with.
 #[derive(Debug, Clone)]

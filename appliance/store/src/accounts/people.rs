@@ -30,7 +30,7 @@ pub(crate) const MAX_INVITATION_MS: u64 = 90 * 24 * 60 * 60 * 1000;
 const MAX_INVITATIONS: u64 = 1000;
 
 /// A login as it is kept: lower case, letters, digits, ".", "-" and "_".
-fn login(text: &str) -> Result<String> {
+pub(crate) fn login(text: &str) -> Result<String> {
     let login = text.trim().to_lowercase();
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '@');
     if LOGIN_LEN.contains(&login.chars().count()) && login.chars().all(fits) {

@@ -50,6 +50,9 @@ impl Store {
         if passages.iter().any(|one| one.text.len() + one.heading.len() > MAX_PASSAGE) {
             return Err(StoreError::invalid(format!("A passage is longer than {MAX_PASSAGE} bytes.")));
         }
+        if passages.windows(2).any(|pair| matches!(pair, [one, next] if one.ordinal >= next.ordinal)) {
+            return Err(StoreError::invalid("Passages come in order, each with a number of its own."));
+        }
         let title = self.ask(move |connection| title_of(connection, document, blob)).await?;
         let shown = title.clone();
         let run = self

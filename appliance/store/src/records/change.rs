@@ -2,7 +2,7 @@
 //! history, the outbox, what lists search by and what permissions are decided by.
 
 use cairn_sync::{ChangeId, FieldDef, Hlc, Kind, ProjectRole, RecordId, Value};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     access::project_role_code,
@@ -223,6 +223,7 @@ fn derive(connection: &Connection, head: &Head, fields: &FieldMap) -> Result<()>
         }
         Kind::Person => {
             let closed = head.deleted || flag("disabled");
+            rename_login(connection, head, text("login"))?;
             connection
                 .prepare_cached("INSERT OR REPLACE INTO people (id, role, disabled) VALUES (?1, ?2, ?3)")?
                 .execute(params![id, role_code(role_named(text("role"))), closed])?;
@@ -236,5 +237,28 @@ fn derive(connection: &Connection, head: &Head, fields: &FieldMap) -> Result<()>
         }
         _ => {}
     }
+    Ok(())
+}
+
+/// A person signs in by the login that the record states.
+fn rename_login(connection: &Connection, head: &Head, login: &str) -> Result<()> {
+    let id = head.id.as_bytes();
+    let kept: Option<String> = connection
+        .prepare_cached("SELECT login FROM credentials WHERE person = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    if kept.is_none_or(|kept| kept == login) {
+        return Ok(());
+    }
+    let login = crate::accounts::login(login)?;
+    let taken: bool = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM credentials WHERE login = ?1 AND person <> ?2)")?
+        .query_row(params![login, id], |row| row.get(0))?;
+    if taken {
+        return Err(StoreError::LoginTaken(login));
+    }
+    connection
+        .prepare_cached("UPDATE credentials SET login = ?2 WHERE person = ?1")?
+        .execute(params![id, login])?;
     Ok(())
 }

@@ -1,10 +1,9 @@
 //! Records: what a change does, what it refuses, and what remains of it.
 
-mod common;
-
 use cairn_store::{ChangeKind, ListQuery, Order, StoreError, SyncState, Viewer};
 use cairn_sync::{ChangeId, Kind, RecordId, Role, Value};
-use common::{Hub, fields, notice, system};
+
+use crate::common::{Hub, fields, notice, system};
 
 #[tokio::test]
 async fn a_record_carries_who_when_and_every_change() {
