@@ -23,7 +23,7 @@ pub(super) fn read(bytes: &[u8], output: &mut Output<'_>) -> Result<(), Reason> 
         | Options::ENABLE_GFM;
     let mut reader = Reader::default();
     for event in Parser::new_ext(&decoded.text, options) {
-        if reader.step(event, output)? == Next::Stop {
+        if reader.step(event, output)? == Next::Stop || output.next() == Next::Stop {
             return Ok(());
         }
     }

@@ -76,11 +76,11 @@ impl<'a> Output<'a> {
             }
             rest = after.trim_start_matches(' ');
         }
-        Ok(self.next())
+        Ok(self.room())
     }
 
     fn push_piece(&mut self, kind: BlockKind, text: &str, location: &Location) -> Result<Next, Reason> {
-        if self.next() == Next::Stop {
+        if self.room() == Next::Stop {
             return Ok(Next::Stop);
         }
         if text.is_empty() {
@@ -108,20 +108,28 @@ impl<'a> Output<'a> {
         Ok(Next::Continue)
     }
 
-    /// Whether there is room and time for more.
+    /// Whether there is room and time for more. A reader asks this before it reads on.
     pub(super) fn next(&mut self) -> Next {
-        if self.full.is_none() {
-            self.full = if self.blocks >= self.limits.blocks {
-                Some(Limit::Blocks(self.limits.blocks))
-            } else if self.text_bytes >= self.limits.text_bytes {
-                Some(Limit::TextBytes(self.limits.text_bytes))
-            } else if self.started.elapsed() >= self.limits.soft_time {
-                Some(Limit::Seconds(self.limits.soft_time.as_secs()))
-            } else {
-                None
-            };
+        if self.room() == Next::Continue && self.started.elapsed() >= self.limits.soft_time {
+            self.full = Some(Limit::Seconds(self.limits.soft_time.as_secs()));
         }
         if self.full.is_some() { Next::Stop } else { Next::Continue }
+    }
+
+    /// Whether there is room for more. When time is up, what was read already is still taken.
+    fn room(&mut self) -> Next {
+        let passed = if self.blocks >= self.limits.blocks {
+            Some(Limit::Blocks(self.limits.blocks))
+        } else if self.text_bytes >= self.limits.text_bytes {
+            Some(Limit::TextBytes(self.limits.text_bytes))
+        } else {
+            None
+        };
+        if passed.is_none() {
+            return Next::Continue;
+        }
+        self.full = passed;
+        Next::Stop
     }
 
     /// Room left for text, in bytes.

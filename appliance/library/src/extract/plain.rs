@@ -50,7 +50,7 @@ pub(super) fn read(bytes: &[u8], output: &mut Output<'_>) -> Result<(), Reason> 
             paragraph.line(line);
             if wrapped { Next::Continue } else { paragraph.end(output, page)? }
         };
-        if next == Next::Stop {
+        if next == Next::Stop || output.next() == Next::Stop {
             return Ok(());
         }
     }
