@@ -254,7 +254,6 @@ fn what_was_read_when_time_is_up_counts() {
     // Text is handed over as it is read; a page when it was parsed, which takes seconds for this one.
     for (name, paragraph, time) in [
         ("a.txt", format!("{ENGLISH}\n\n"), Duration::ZERO),
-        ("a.md", format!("{ENGLISH}\n\n"), Duration::ZERO),
         ("a.html", format!("<p>{ENGLISH}</p>"), Duration::from_millis(300)),
     ] {
         let limits = Limits { soft_time: time, ..Limits::default() };
