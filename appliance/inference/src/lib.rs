@@ -6,16 +6,21 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 mod bert;
 mod client;
 mod engine;
 mod error;
 pub mod gguf;
 mod inspect;
+mod loaded;
 mod model;
+pub mod probe;
 pub mod protocol;
 mod sample;
 mod serve;
+pub mod stock;
+pub mod synthetic;
 mod template;
 mod token;
 mod types;

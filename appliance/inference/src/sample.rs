@@ -36,7 +36,7 @@ pub(crate) struct Sampler {
 
 impl Sampler {
     pub(crate) fn new(sampling: Sampling) -> Self {
-        Self { sampling, random: SplitMix(sampling.seed), candidates: Vec::new() }
+        Self { sampling, random: SplitMix::new(sampling.seed), candidates: Vec::new() }
     }
 
     /// The next token; `recent` are the tokens before it. Logits that are not numbers are never chosen; when none is a
@@ -108,10 +108,14 @@ fn penalize(logits: &mut [f32], recent: &[u32], penalty: f32) {
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): small, fast, and the same on every machine and in every release.
-struct SplitMix(u64);
+pub(crate) struct SplitMix(u64);
 
 impl SplitMix {
-    fn next(&mut self) -> u64 {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -122,6 +126,19 @@ impl SplitMix {
     /// In [0, 1).
     fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1_u64 << 24) as f32
+    }
+
+    /// About normally distributed, mean 0, standard deviation 1: the sum of twelve uniform numbers.
+    pub(crate) fn gaussian(&mut self) -> f32 {
+        (0..12).map(|_| self.unit()).sum::<f32>() - 6.0
+    }
+
+    /// Appends random bytes.
+    pub(crate) fn fill(&mut self, count: usize, out: &mut Vec<u8>) {
+        for start in (0..count).step_by(8) {
+            let bytes = self.next().to_le_bytes();
+            out.extend(bytes.iter().take(count - start));
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The inference role's end of the channel.
 
-use std::{os::unix::net::UnixStream, path::PathBuf, sync::mpsc};
+use std::{os::unix::net::UnixStream, path::PathBuf, sync::mpsc, thread::JoinHandle};
 
 use cairn_process::Channel;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     engine::{Engine, Input, Limits},
@@ -45,16 +46,19 @@ impl Default for ServeConfig {
     }
 }
 
-/// Serves the hub over `stream` until it closes.
-///
-/// # Errors
-/// When the channel or the working thread cannot be set up, or when the channel breaks.
-pub async fn serve(stream: UnixStream, config: ServeConfig) -> Result<(), InferenceError> {
-    let failed = |error: std::io::Error| InferenceError::Failed(error.to_string());
-    let channel: Channel<Reply, Call> = Channel::new(stream).map_err(failed)?;
-    let (sender, receiver) = channel.split();
-    let (inputs, inbox) = mpsc::channel();
-    let (replies, mut outbox) = tokio::sync::mpsc::unbounded_channel();
+/// The way into a working engine. Dropping it ends the engine, however the serving ended.
+struct Inbox(mpsc::Sender<Input>);
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        if self.0.send(Input::Stop).is_err() {
+            tracing::debug!("the engine has ended by itself");
+        }
+    }
+}
+
+/// Starts the working thread.
+fn start(config: ServeConfig, replies: UnboundedSender<Reply>) -> Result<(Inbox, JoinHandle<()>), InferenceError> {
     let limits = Limits {
         model_dir: config.model_dir,
         embed_model: config.embed_model,
@@ -73,15 +77,29 @@ pub async fn serve(stream: UnixStream, config: ServeConfig) -> Result<(), Infere
         .thread_name(|index| format!("cairn-compute-{index}"))
         .build()
         .map_err(|error| InferenceError::Failed(error.to_string()))?;
+    let (inputs, inbox) = mpsc::channel();
     let engine = Engine::new(limits, inputs.clone(), replies);
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("cairn-engine".into())
         .spawn(move || pool.install(move || engine.run(inbox)))
-        .map_err(failed)?;
+        .map_err(|error| InferenceError::Failed(error.to_string()))?;
+    Ok((Inbox(inputs), thread))
+}
+
+/// Serves the hub over `stream` until it closes.
+///
+/// # Errors
+/// When the channel or the working thread cannot be set up, or when the channel breaks.
+pub async fn serve(stream: UnixStream, config: ServeConfig) -> Result<(), InferenceError> {
+    let channel: Channel<Reply, Call> =
+        Channel::new(stream).map_err(|error| InferenceError::Failed(error.to_string()))?;
+    let (sender, receiver) = channel.split();
+    let (replies, mut outbox) = tokio::sync::mpsc::unbounded_channel();
+    let (inbox, _thread) = start(config, replies)?;
 
     let reading = async {
         while let Some(call) = receiver.recv().await? {
-            if inputs.send(Input::Call(call)).is_err() {
+            if inbox.0.send(Input::Call(call)).is_err() {
                 break;
             }
         }
@@ -127,4 +145,29 @@ fn default_memory() -> u64 {
         .and_then(|rest| rest.trim().strip_suffix("kB"))
         .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok());
     available.map_or(FALLBACK_LIMIT, |kilobytes| kilobytes * 1024 / DEFAULT_SHARE.1 * DEFAULT_SHARE.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn the_engine_ends_with_whoever_it_serves() {
+        let (replies, _outbox) = tokio::sync::mpsc::unbounded_channel();
+        let (inbox, thread) = start(ServeConfig { threads: 1, ..ServeConfig::default() }, replies).unwrap();
+        drop(inbox);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !thread.is_finished() {
+            assert!(Instant::now() < deadline, "the engine goes on");
+            std::thread::yield_now();
+        }
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn without_a_limit_a_share_of_the_available_memory_is_taken() {
+        assert!(default_memory() >= 64 << 20);
+    }
 }

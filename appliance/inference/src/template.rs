@@ -102,7 +102,7 @@ impl ChatTemplate {
         let template = self.environment.get_template(NAME).map_err(refused)?;
         let mut out = Bounded(Vec::new());
         template
-            .render_to_write(
+            .render_captured_to(
                 context! {
                     messages => messages,
                     add_generation_prompt => true,
@@ -144,15 +144,16 @@ impl std::io::Write for Bounded {
     }
 }
 
+// A newline at the very end of a template is dropped, as Jinja does; those that count are written as expressions.
 const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
-    {% endfor %}<|im_start|>assistant\n";
+    {% endfor %}<|im_start|>assistant{{ '\\n' }}";
 const LLAMA3: &str = "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message.role }}<|end_header_id|>\n\n\
-    {{ message.content | trim }}<|eot_id|>{% endfor %}<|start_header_id|>assistant<|end_header_id|>\n\n";
+    {{ message.content | trim }}<|eot_id|>{% endfor %}<|start_header_id|>assistant<|end_header_id|>{{ '\\n\\n' }}";
 const GEMMA: &str = "{{ bos_token }}{% for message in messages %}{% if message.role == 'system' %}\
     {{ raise_exception('no system role') }}{% endif %}<start_of_turn>\
     {{ 'model' if message.role == 'assistant' else message.role }}\n{{ message.content | trim }}<end_of_turn>\n\
-    {% endfor %}<start_of_turn>model\n";
-const PHI3: &str = "{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}<|end|>\n{% endfor %}<|assistant|>\n";
+    {% endfor %}<start_of_turn>model{{ '\\n' }}";
+const PHI3: &str = "{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}<|end|>\n{% endfor %}<|assistant|>{{ '\\n' }}";
 const PLAIN: &str = "{{ bos_token }}{% for message in messages %}{{ message.role | title }}: {{ message.content }}\n\
     {% endfor %}Assistant:";
 
@@ -208,7 +209,7 @@ mod tests {
         let source = "{%- set ns = namespace(n=0) -%}{%- for m in messages if m['role'].startswith('u') -%}\
             {%- set ns.n = ns.n + 1 -%}{{ m.content.strip().split(' ')[0].upper() }}{%- endfor -%}{{ ns.n }}\
             {{ strftime_now('%Y') }}{{ messages | tojson | length > 2 }}";
-        assert_eq!(compile(source).unwrap().render(&conversation()).unwrap(), "WHERE12024true");
+        assert_eq!(compile(source).unwrap().render(&conversation()).unwrap(), "WHERE12024True");
     }
 
     #[test]

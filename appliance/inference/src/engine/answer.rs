@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::registry::Loaded;
 use crate::{
     error::InferenceError,
+    loaded::Loaded,
     model::{Cache, Segment, Want},
     protocol::Statistics,
     sample::{Sampler, Sampling},

@@ -21,10 +21,11 @@ use self::{
     answer::{Answering, Kept, Step},
     embeddings::Embeddings,
     queue::Queue,
-    registry::{Loaded, Registry, Wanted},
+    registry::{Registry, Wanted},
 };
 use crate::{
     error::{InferenceError, ModelError},
+    loaded::Loaded,
     model::{Scratch, Segment, Want},
     protocol::{
         self, Answer, Call, MAX_ACTIVE, MAX_WAITING, MAX_WAITING_PER_ASKER, Reply, Request, Statistics,
@@ -32,7 +33,7 @@ use crate::{
     types::{GenerateEvent, GenerateRequest},
 };
 
-/// Prompt tokens that are read in one step. On the slowest board one such step takes about four seconds, on a Pi 4 one.
+/// Prompt tokens that are read in one step: what a newcomer's prompt adds to the time between two tokens of the others.
 const PREFILL_SLICE: usize = 32;
 /// The same while nobody else waits for a step.
 const PREFILL_SLICE_ALONE: usize = 128;
@@ -48,6 +49,8 @@ pub(crate) enum Input {
         /// The model, or why not.
         result: Box<Result<Loaded, InferenceError>>,
     },
+    /// Nobody is served any more.
+    Stop,
 }
 
 /// What the engine may use.
@@ -101,25 +104,22 @@ impl Engine {
         }
     }
 
-    /// Works until the hub's end is closed.
+    /// Works until it is told to stop.
     pub(crate) fn run(mut self, inbox: Receiver<Input>) {
         loop {
             let idle = self.active.is_empty() && self.embeddings.is_empty() && !self.can_admit();
             if idle {
                 match inbox.recv() {
+                    Ok(Input::Stop) | Err(_) => return,
                     Ok(input) => self.take(input),
-                    Err(_) => return,
                 }
             }
             loop {
                 match inbox.try_recv() {
+                    Ok(Input::Stop) | Err(TryRecvError::Disconnected) => return,
                     Ok(input) => self.take(input),
                     Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return,
                 }
-            }
-            if self.replies.is_closed() {
-                return;
             }
             self.embed();
             self.load_wanted();
@@ -143,6 +143,8 @@ impl Engine {
         match input {
             Input::Call(Call { id, request }) => self.call(id, request),
             Input::Loaded { name, result } => self.loaded(&name, *result),
+            // Handled where inputs are received.
+            Input::Stop => {}
         }
     }
 
@@ -251,7 +253,7 @@ impl Engine {
 
     /// Whether something waits that could start right away.
     fn can_admit(&self) -> bool {
-        !self.loads.is_empty() && self.loads.iter().any(|(_, name)| !self.registry.is_loading(name))
+        self.loads.iter().any(|(_, name)| self.registry.can_serve(name))
             || self.active.len() < MAX_ACTIVE
                 && self.queue.items().any(|waiting| self.registry.can_serve(&waiting.model))
     }
@@ -274,7 +276,7 @@ impl Engine {
         let active = &self.active;
         let in_use = |name: &str| active.iter().any(|answer| answer.loaded.name == name);
         match self.registry.want(name, in_use)? {
-            Wanted::Ready(_) => Ok(true),
+            Wanted::Ready => Ok(true),
             Wanted::Later => Ok(false),
             Wanted::Load(path, progress) => {
                 // Room may have been made by models whose conversations are kept.

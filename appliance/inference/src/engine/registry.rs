@@ -13,42 +13,12 @@ use std::{
 use crate::{
     error::{InferenceError, ModelError},
     inspect,
-    model::{self, Model, Source},
-    template::ChatTemplate,
-    token::Tokenizer,
+    loaded::Loaded,
     types::{Family, ModelInfo, ModelState},
 };
 
 /// Files of the folder that are looked at.
 const MAX_MODELS: usize = 64;
-
-/// A model that can answer.
-pub(crate) struct Loaded {
-    pub(crate) name: String,
-    pub(crate) model: Model,
-    pub(crate) tokenizer: Tokenizer,
-    pub(crate) template: ChatTemplate,
-}
-
-impl Loaded {
-    /// Reads everything from the file. Runs on a thread of its own; `progress` counts the bytes.
-    pub(crate) fn load(path: &Path, context: usize, progress: Arc<AtomicU64>) -> Result<Self, ModelError> {
-        let source = Source::open(path)?.counting(progress);
-        let header = &source.header;
-        let family = inspect::describe(path, header)?.family.unwrap_or(Family::Llama);
-        let tokenizer = Tokenizer::from_gguf(header)?;
-        let template = ChatTemplate::from_gguf(header, family, &tokenizer)?;
-        let model = model::load(&source, context)?;
-        if tokenizer.vocabulary.len() > model.config.vocabulary {
-            return Err(ModelError::Mismatch {
-                what: "the number of tokens".into(),
-                found: tokenizer.vocabulary.len().to_string(),
-                expected: format!("at most {}, as many as the model has", model.config.vocabulary),
-            });
-        }
-        Ok(Self { name: inspect::name_of(path), model, tokenizer, template })
-    }
-}
 
 enum State {
     Available,
@@ -66,7 +36,7 @@ struct Entry {
 /// What happens when a model is wanted.
 pub(crate) enum Wanted {
     /// It is there.
-    Ready(Arc<Loaded>),
+    Ready,
     /// It is being loaded, or must wait until memory is free.
     Later,
     /// It is to be loaded now: call [`Loaded::load`] with these, then [`Registry::finish`].
@@ -181,7 +151,17 @@ impl Registry {
                 .filter(|entry| !matches!(entry.state, State::Refused(_)))
                 .max_by_key(|entry| entry.info.parameters)
                 .map(|entry| entry.info.name.clone())
-                .ok_or(InferenceError::NoModel),
+                .ok_or_else(|| self.why_none()),
+        }
+    }
+
+    /// Why no model can be used: there is none, or what is wrong with the first.
+    fn why_none(&self) -> InferenceError {
+        match self.entries.first_key_value() {
+            Some((name, Entry { state: State::Refused(reason), .. })) => {
+                InferenceError::Refused { model: name.clone(), reason: reason.clone() }
+            }
+            _ => InferenceError::NoModel,
         }
     }
 
@@ -196,9 +176,9 @@ impl Registry {
         let entry =
             self.entries.get_mut(name).ok_or_else(|| InferenceError::UnknownModel(name.to_owned()))?;
         match &mut entry.state {
-            State::Loaded { model, used } => {
+            State::Loaded { used, .. } => {
                 *used = uses;
-                return Ok(Wanted::Ready(Arc::clone(model)));
+                return Ok(Wanted::Ready);
             }
             State::Loading(_) => return Ok(Wanted::Later),
             State::Refused(reason) => {
@@ -278,10 +258,6 @@ impl Registry {
 
     pub(crate) fn is_loaded(&self, name: &str) -> bool {
         matches!(self.entries.get(name).map(|entry| &entry.state), Some(State::Loaded { .. }))
-    }
-
-    pub(crate) fn is_loading(&self, name: &str) -> bool {
-        matches!(self.entries.get(name).map(|entry| &entry.state), Some(State::Loading(_)))
     }
 
     /// Whether a request for this model can be moved on now, be it by loading, by starting or by refusing.

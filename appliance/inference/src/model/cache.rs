@@ -23,11 +23,6 @@ impl Cache {
         Self { layers, width, tokens: Vec::with_capacity(capacity), capacity }
     }
 
-    /// Bytes that a full cache of this capacity takes.
-    pub(crate) fn bytes_for(config: &Config, capacity: usize) -> u64 {
-        (config.layers * 2 * config.kv_width() * size_of::<f16>()) as u64 * capacity as u64
-    }
-
     /// Bytes that its content takes now.
     pub(crate) fn bytes(&self) -> u64 {
         (self.layers.len() * 2 * self.width * size_of::<f16>() * self.tokens.len()) as u64

@@ -11,9 +11,7 @@ use crate::{error::ModelError, gguf::TensorInfo};
 pub(crate) trait Product: Send + Sync {
     /// Number of outputs.
     fn rows(&self) -> usize;
-    /// Number of inputs.
-    fn columns(&self) -> usize;
-    /// `out[i] = weights · x[i]` for `count` activations of [`Product::columns`] each, one after the other.
+    /// `out[i] = weights · x[i]` for `count` activations, one after the other.
     fn apply(&self, x: &[f32], count: usize, out: &mut [f32]) -> Result<(), ModelError>;
     /// The rows of these numbers (embedding lookup), one after the other.
     fn lookup(&self, rows: &[u32], out: &mut [f32]) -> Result<(), ModelError>;
@@ -39,10 +37,6 @@ impl CandleProduct {
 impl Product for CandleProduct {
     fn rows(&self) -> usize {
         self.rows
-    }
-
-    fn columns(&self) -> usize {
-        self.columns
     }
 
     fn apply(&self, x: &[f32], count: usize, out: &mut [f32]) -> Result<(), ModelError> {

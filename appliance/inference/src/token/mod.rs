@@ -7,6 +7,7 @@ mod wordpiece;
 
 use std::collections::HashMap;
 
+pub(crate) use bpe::char_of;
 pub(crate) use detokenize::Detokenizer;
 pub(crate) use wordpiece::WordPiece;
 
@@ -51,7 +52,6 @@ pub(crate) struct Vocabulary {
     pub(crate) eos: Option<u32>,
     pub(crate) unknown: Option<u32>,
     pub(crate) add_bos: bool,
-    pub(crate) add_eos: bool,
 }
 
 /// Texts of tokens that end an answer, whatever the file calls its end-of-sequence token: the ends of a turn in the
@@ -98,7 +98,6 @@ impl Vocabulary {
         };
         let (bos, eos, unknown) = (id("bos_token_id")?, id("eos_token_id")?, id("unknown_token_id")?);
         let add_bos = header.bool("tokenizer.ggml.add_bos_token").unwrap_or(add_bos_by_default);
-        let add_eos = header.bool("tokenizer.ggml.add_eos_token").unwrap_or(false);
         let mut special: Vec<u32> = (0_u32..)
             .zip(texts.iter().zip(&kinds))
             .filter(|(_, (text, kind))| {
@@ -107,7 +106,7 @@ impl Vocabulary {
             .map(|(id, _)| id)
             .collect();
         special.sort_by_key(|id| std::cmp::Reverse(texts.get(*id as usize).map_or(0, String::len)));
-        Ok(Self { texts, kinds, special, bos, eos, unknown, add_bos, add_eos })
+        Ok(Self { texts, kinds, special, bos, eos, unknown, add_bos })
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,0 +1,54 @@
+//! Our loop against the models of `candle-transformers`, where those follow the original models.
+
+use cairn_inference::{
+    Family,
+    gguf::TensorType,
+    probe::Probe,
+    stock::Stock,
+    synthetic::{self, Shape},
+};
+
+/// How far a logit may be off, in standard deviations. Both use the same products; caches (ours keeps halves) and sums differ.
+const TOLERANCE: f32 = 0.1;
+
+fn compare(shape: &Shape, quantization: TensorType) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    synthetic::write_random(&path, shape, quantization, 11).unwrap();
+    let mut ours = Probe::open(&path, 512).unwrap();
+    let mut stock = Stock::open(&path).unwrap();
+    let prompt: Vec<u32> = (0..40).map(|index| 10 + index * 29 % 500).collect();
+    let mut session = ours.session();
+    for tokens in [&prompt[..30], &prompt[30..31], &prompt[31..32]] {
+        let ours = ours.read(&mut session, tokens).unwrap();
+        let stock = stock.read(tokens).unwrap();
+        assert_eq!(ours.len(), stock.len());
+        let mean = stock.iter().sum::<f32>() / stock.len() as f32;
+        let deviation = (stock.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / stock.len() as f32).sqrt();
+        let worst = ours.iter().zip(&stock).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
+        assert!(worst < TOLERANCE * deviation, "{:?} {quantization:?}: {worst} of {deviation}", shape.family);
+    }
+}
+
+#[test]
+fn llama_equals_stock() {
+    // Stock does not know Llama 3's frequency factors.
+    let shape = Shape { frequency_factors: false, ..Shape::small(Family::Llama) };
+    compare(&shape, TensorType::Q8_0);
+    compare(&shape, TensorType::Q4K);
+}
+
+#[test]
+fn qwen2_equals_stock() {
+    compare(&Shape::small(Family::Qwen2), TensorType::Q8_0);
+}
+
+#[test]
+fn qwen3_equals_stock() {
+    compare(&Shape::small(Family::Qwen3), TensorType::Q8_0);
+}
+
+#[test]
+fn phi3_equals_stock() {
+    compare(&Shape::small(Family::Phi3), TensorType::Q8_0);
+}
