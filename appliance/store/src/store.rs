@@ -86,8 +86,9 @@ impl Store {
 impl Inner {
     fn close(&self) {
         self.upkeep.close();
-        self.writer.close();
+        // The writer goes last: whoever closes the database last and may write puts the log back into it.
         self.readers.close();
+        self.writer.close();
     }
 }
 

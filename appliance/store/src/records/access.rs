@@ -119,7 +119,8 @@ fn aliased(
     debug_assert_eq!(alias, "r");
     cache.get_or_init(|| {
         let cases = Kind::ALL.map(|kind| format!("WHEN {} THEN ({})", kind_code(kind), of(kind)));
-        format!("(CASE r.kind {} ELSE 0 END)", cases.join(" "))
+        // Comparisons with NULL are NULL; a decision is yes or no.
+        format!("coalesce(CASE r.kind {} ELSE 0 END, 0)", cases.join(" "))
     })
 }
 

@@ -186,12 +186,12 @@ async fn an_index_of_another_schema_is_made_anew() {
 }
 
 fn hashes(dir: &Path) -> Vec<(String, blake3::Hash)> {
-    let mut hashes: Vec<_> = ["records.db", "records.db-wal", "index.db"]
+    // A log that SQLite makes to look inside is empty.
+    let bytes = |name: &str| fs::read(dir.join(name)).ok().filter(|bytes| !bytes.is_empty());
+    ["records.db", "records.db-wal", "index.db"]
         .into_iter()
-        .filter_map(|name| Some((name.to_owned(), blake3::hash(&fs::read(dir.join(name)).ok()?))))
-        .collect();
-    hashes.sort_by(|a, b| a.0.cmp(&b.0));
-    hashes
+        .filter_map(|name| Some((name.to_owned(), blake3::hash(&bytes(name)?))))
+        .collect()
 }
 
 #[tokio::test]

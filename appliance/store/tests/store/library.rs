@@ -143,7 +143,7 @@ async fn limits_and_order_of_passages_are_checked() {
 async fn upkeep_tidies_the_index_after_a_document_changed() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(dir.path(), cairn_store::OpenOptions { upkeep: true, ..options() }).unwrap();
-    let keeper = store.claim("TESTCODE", crate::common::account("k"), "x", "en").await.unwrap();
+    let keeper = store.claim("TESTCODE", crate::common::account("keeper"), "x", "en").await.unwrap();
     let keeper = crate::common::signed_in(&store, keeper.id).await;
     let hub = Hub { dir, store, keeper };
     let document = hub.document(&hub.keeper, None, "Oldname", "one").await;
