@@ -87,7 +87,9 @@ impl Browser {
         });
         match seen.await {
             Ok(()) => Ok(()),
-            Err(error) => Err(error.context(format!("the page shows:\n{}", self.text().await.unwrap_or_default()))),
+            Err(error) => {
+                Err(error.context(format!("the page shows:\n{}", self.text().await.unwrap_or_default())))
+            }
         }
     }
 

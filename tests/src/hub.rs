@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::{environment, wait};
+use crate::{environment, http, wait};
 
 /// How long a hub may take to its first answer on a busy machine.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
@@ -58,7 +58,7 @@ impl Hub {
             }
             let text = std::fs::read_to_string(&address_file).ok()?;
             let address = first_address(&text)?;
-            let answer = reqwest::get(format!("{address}/api/health-check")).await.ok()?;
+            let answer = http::client().ok()?.get(format!("{address}/api/health-check")).send().await.ok()?;
             answer.status().is_success().then_some(Ok(address))
         })
         .await??;
@@ -93,7 +93,7 @@ impl Hub {
     /// # Errors
     /// When it does not answer with JSON.
     pub async fn health(&self) -> Result<Value> {
-        Ok(reqwest::get(format!("{}/api/health-check", self.address)).await?.json().await?)
+        Ok(http::client()?.get(format!("{}/api/health-check", self.address)).send().await?.json().await?)
     }
 
     /// Process ids of a role's processes (`hub`, `infer`).

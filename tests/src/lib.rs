@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod environment;
+pub mod http;
 pub mod hub;
 pub mod simulation;
 pub mod wait;

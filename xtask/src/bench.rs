@@ -1,12 +1,14 @@
 //! `cargo xtask bench`: the figures of docs/BENCHMARKS.md.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::{
     setup, step,
     test::cargo,
-    workspace::target,
+    workspace::{root, target},
 };
 
 /// Arguments of `cargo xtask bench`.
@@ -15,6 +17,9 @@ pub(crate) struct BenchArgs {
     /// What to measure
     #[arg(value_enum, default_values_t = [What::Hub, What::Store])]
     what: Vec<What>,
+    /// The generating model (GGUF) that answers while the hub is measured
+    #[arg(long)]
+    model: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,7 +38,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             What::Hub => {
                 step::show("Building the hub", cargo("build").args(["--release", "--package", "cairn"]))?;
                 let mut bench = cargo("run");
-                bench.args(["--release", "--package", "cairn-tests", "--bin", "bench-hub"]);
+                bench.args(["--release", "--package", "cairn-tests", "--bin", "bench-hub", "--"]);
+                bench.arg(root().join("appliance/library/sample")).args(&args.model);
                 bench.env("CAIRN_BIN", target().join("release/cairn")).env("CAIRN_EMBEDDING_MODEL", &model);
                 step::show("Measuring the hub", &mut bench)?;
             }

@@ -59,7 +59,8 @@ pub(crate) fn fuzz(args: &FuzzArgs) -> Result<()> {
     let mut ran = 0;
     for area in ["appliance", "ota"] {
         let folder = root().join(area);
-        let crates = std::fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+        let crates =
+            std::fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
         for entry in crates {
             let fuzz = entry?.path().join("fuzz");
             let Ok(targets) = std::fs::read_dir(fuzz.join("fuzz_targets")) else { continue };

@@ -33,14 +33,19 @@ pub(crate) const TEST: &[Package] = &[
     package("g++", "g++", "builds the engine that answers are compared with"),
     package("chromium", "chromium", "browser tests"),
     package("chromedriver", "chromium-driver", "browser tests"),
-    package("/usr/share/fonts/truetype/noto/NotoSansArabic-Regular.ttf", "fonts-noto-core", "pages in every language"),
+    package(
+        "/usr/share/fonts/truetype/noto/NotoSansArabic-Regular.ttf",
+        "fonts-noto-core",
+        "pages in every language",
+    ),
     package("pdftotext", "poppler-utils", "real documents to extract"),
     package("zimwriterfs", "zim-tools", "real ZIM archives to extract"),
     package("zip", "zip", "hostile archives"),
 ];
 
 /// To make Python environments, where the system's Python cannot.
-pub(crate) const PYTHON_ENVIRONMENT: &[Package] = &[package("", "python3-venv", "isolated reference implementations")];
+pub(crate) const PYTHON_ENVIRONMENT: &[Package] =
+    &[package("", "python3-venv", "isolated reference implementations")];
 
 impl Package {
     fn is_there(&self) -> bool {
@@ -73,7 +78,8 @@ fn install_all(missing: &[&Package]) -> Result<()> {
     } else {
         bail!("{}", what_to_do(missing, "apt-get, as root"));
     };
-    if step::quiet("Updating the package list", &mut apt(prefix, &["update"])).is_err() && !prefix.is_empty() {
+    if step::quiet("Updating the package list", &mut apt(prefix, &["update"])).is_err() && !prefix.is_empty()
+    {
         bail!("{}", what_to_do(missing, "sudo apt-get"));
     }
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
