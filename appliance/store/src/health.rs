@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    db, error::Result, index::IndexProgress, schema, settings::Settings, snapshots::day_and_time, store::Store,
-    viewer::Viewer,
+    db, error::Result, index::IndexProgress, schema, settings::Settings, snapshots::day_and_time,
+    store::Store, viewer::Viewer,
 };
 
 /// How long the database may take to answer before it counts as not connected.
@@ -64,7 +64,8 @@ impl Store {
     /// How the store is; answers within two seconds whatever happens.
     pub async fn health(&self) -> Health {
         let asked = self.ask(|connection| {
-            let outbox = connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, u64>(0))?;
+            let outbox =
+                connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, u64>(0))?;
             Ok((schema::read(connection)?.schema, outbox))
         });
         let answer = tokio::time::timeout(ANSWER, asked).await;
@@ -94,8 +95,12 @@ impl Store {
         self.only_keeper(viewer, "see the inside of").await?;
         let settings = self.settings().await?;
         let everything = Viewer::system(crate::viewer::Part::Console);
-        let mut counts: BTreeMap<String, u64> =
-            self.counts(&everything).await?.into_iter().map(|(kind, count)| (kind.to_string(), count)).collect();
+        let mut counts: BTreeMap<String, u64> = self
+            .counts(&everything)
+            .await?
+            .into_iter()
+            .map(|(kind, count)| (kind.to_string(), count))
+            .collect();
         let tombstones = self
             .ask(|connection| {
                 let sql = "SELECT count(*) FROM records WHERE deleted = 1";

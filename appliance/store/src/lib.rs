@@ -36,18 +36,18 @@ pub use error::{Result, StoreError};
 pub use files::{BlobWriter, FileMeta, Garbage};
 pub use health::{Health, SupportFacts};
 pub use index::{
-    DIMENSIONS, DocumentIndex, IndexProgress, Location, MAX_HITS, MAX_PASSAGE, MAX_PASSAGES, Passage, PassageId,
-    PendingDocument, Scored, StoredPassage,
+    DIMENSIONS, DocumentIndex, IndexProgress, Location, MAX_HITS, MAX_PASSAGE, MAX_PASSAGES, Passage,
+    PassageId, PendingDocument, Scored, StoredPassage,
 };
 pub use open::{Finding, OpenOptions, OpenReport, Severity};
 pub use record::{
-    ChangeKind, Cursor, DEFAULT_PAGE, FieldChange, HistoryEntry, ListQuery, MAX_CONDITIONS, MAX_PAGE, Order, Page,
-    Record, RecordChanged, SyncState,
+    ChangeKind, Cursor, DEFAULT_PAGE, FieldChange, HistoryEntry, ListQuery, MAX_CONDITIONS, MAX_PAGE, Order,
+    Page, Record, RecordChanged, SyncState,
 };
 pub use records::On;
 pub use settings::{
-    CloudEndpoint, CloudMode, MAX_HUB_NAME, MAX_LIST, MAX_SECRET, MAX_TEXT, MAX_UPLOAD_BYTES, SESSION_HOURS, Secret,
-    Settings,
+    CloudEndpoint, CloudMode, MAX_HUB_NAME, MAX_LIST, MAX_SECRET, MAX_TEXT, MAX_UPLOAD_BYTES, SESSION_HOURS,
+    Secret, Settings,
 };
 pub use snapshots::{KEPT as SNAPSHOTS_KEPT, Snapshot, SnapshotTaken};
 pub use store::Store;

@@ -123,7 +123,9 @@ pub(crate) fn fact<T: rusqlite::types::FromSql>(connection: &Connection, name: &
 /// Sets one fact about the hub.
 pub(crate) fn set_fact(connection: &Connection, name: &str, value: impl rusqlite::ToSql) -> Result<()> {
     connection
-        .prepare_cached("INSERT INTO hub (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value")?
+        .prepare_cached(
+            "INSERT INTO hub (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
+        )?
         .execute(params![name, value])?;
     Ok(())
 }
@@ -173,7 +175,8 @@ mod tests {
     #[test]
     fn what_was_in_an_old_database_is_counted_after_the_upgrade() {
         let mut old = at_schema_1();
-        let insert = "INSERT INTO records VALUES (?1, 1, NULL, 1, x'00', NULL, 0, x'00', NULL, 0, 1, NULL, ?2)";
+        let insert =
+            "INSERT INTO records VALUES (?1, 1, NULL, 1, x'00', NULL, 0, x'00', NULL, 0, 1, NULL, ?2)";
         for (id, deleted) in [(1, 0), (2, 0), (3, 1)] {
             old.execute(insert, params![[id as u8; 16].as_slice(), deleted]).unwrap();
         }

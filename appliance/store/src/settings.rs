@@ -168,7 +168,8 @@ impl CloudEndpoint {
         let on_this_device = local.iter().any(|start| {
             self.url.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
         });
-        let https = self.url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
+        let https =
+            self.url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
         if !https && !on_this_device {
             return invalid("The cloud endpoint's address must start with https://.");
         }
@@ -177,7 +178,9 @@ impl CloudEndpoint {
         }
         let key = self.key.reveal();
         if key.len() > MAX_SECRET || key.chars().any(|c| !c.is_ascii_graphic()) {
-            return invalid("The cloud endpoint's key must be at most 4096 printable characters without spaces.");
+            return invalid(
+                "The cloud endpoint's key must be at most 4096 printable characters without spaces.",
+            );
         }
         Ok(())
     }
@@ -244,7 +247,8 @@ fn line(what: &str, text: &str, limit: usize) -> Result<()> {
 
 /// A language tag as BCP 47 shapes it: subtags of one to eight letters or digits, joined by "-".
 pub(crate) fn language_tag(text: &str) -> Result<()> {
-    let subtag = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
+    let subtag =
+        |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
     let first = text.split('-').next().unwrap_or_default();
     let shaped = text.len() <= 35 && text.split('-').all(subtag) && first.len() >= 2;
     if shaped && first.bytes().all(|b| b.is_ascii_alphabetic()) {

@@ -161,7 +161,9 @@ impl Store {
     /// [`StoreError::DiskFull`] and the like; the older snapshots are untouched then.
     pub async fn snapshot(&self) -> Result<SnapshotTaken> {
         let (dir, now) = (self.inner.dir.clone(), self.inner.life.wall_ms());
-        tokio::task::spawn_blocking(move || take(&dir, now, &Disk::new())).await.map_err(|_| StoreError::Closed)?
+        tokio::task::spawn_blocking(move || take(&dir, now, &Disk::new()))
+            .await
+            .map_err(|_| StoreError::Closed)?
     }
 
     /// The snapshots that are there, newest first.
@@ -197,5 +199,39 @@ mod tests {
         assert_eq!(day_and_time(0), "1970-01-01 00:00 UTC");
         assert_eq!(day_and_time(1_709_210_096_000), "2024-02-29 12:34 UTC");
         assert_eq!(day_and_time(1_795_180_500_000), "2026-11-20 13:15 UTC");
+    }
+
+    fn database(dir: &Path) -> PathBuf {
+        let path = dir.join("records.db");
+        let mut connection = db::open_writer(&path, db::Durability::Full).unwrap();
+        schema::create(&mut connection).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_cut_at_any_step_leaves_good_snapshots_only() {
+        let mut step = 0;
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            database(dir.path());
+            for at in 0..KEPT {
+                take(dir.path(), at as i64, &Disk::new()).unwrap();
+            }
+            let outcome = take(dir.path(), 99, &Disk::cut_before(step));
+            let left = list(dir.path()).unwrap();
+            assert!(left.len() >= KEPT, "an old one went before the new one was safe: step {step}");
+            for snapshot in &left {
+                schema::check_file(&snapshot.path).unwrap();
+            }
+            assert!(newest_good(dir.path(), schema::CURRENT).unwrap().is_some());
+            take(dir.path(), 100, &Disk::new()).unwrap();
+            let after = list(dir.path()).unwrap();
+            assert_eq!((after.len(), after[0].at_ms), (KEPT, 100), "step {step}");
+            step += 1;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        assert!(step > 6, "{step}");
     }
 }

@@ -107,9 +107,12 @@ impl Store {
         // Counted before it is compared, so that tries sent at once cannot get past the limit.
         if guard.tries.fetch_add(1, Ordering::SeqCst) >= MAX_TRIES {
             guard.tries.store(MAX_TRIES, Ordering::SeqCst);
-            return Err(StoreError::CodeRefused("Too many wrong codes. Start the hub again, then try once more."));
+            return Err(StoreError::CodeRefused(
+                "Too many wrong codes. Start the hub again, then try once more.",
+            ));
         }
-        let expected = guard.code().ok_or(StoreError::CodeRefused("The hub has no claim code. Start it again."))?;
+        let expected =
+            guard.code().ok_or(StoreError::CodeRefused("The hub has no claim code. Start it again."))?;
         if !code::same(&code::as_typed(code), &expected) {
             return Err(StoreError::CodeRefused("This is not the code that the hub shows."));
         }

@@ -12,7 +12,11 @@ const TOKEN_BYTES: usize = 32;
 pub(crate) fn readable(length: usize) -> Result<String> {
     let mut bytes = vec![0; length];
     random(&mut bytes)?;
-    Ok(bytes.iter().filter_map(|byte| ALPHABET.get(usize::from(byte & 31))).map(|byte| char::from(*byte)).collect())
+    Ok(bytes
+        .iter()
+        .filter_map(|byte| ALPHABET.get(usize::from(byte & 31)))
+        .map(|byte| char::from(*byte))
+        .collect())
 }
 
 /// As a person may have typed it: any case, with spaces or dashes, and the letters that are not in the alphabet read
@@ -41,7 +45,10 @@ pub(crate) fn token(prefix: &str) -> Result<String> {
 /// What is kept of a secret. Secrets here are random and long, so that a fast hash is enough; passwords are hashed by
 /// the caller.
 pub(crate) fn hash(secret: &str) -> [u8; 32] {
-    *blake3::Hasher::new_derive_key("cairn store 2026 secret at rest").update(secret.as_bytes()).finalize().as_bytes()
+    *blake3::Hasher::new_derive_key("cairn store 2026 secret at rest")
+        .update(secret.as_bytes())
+        .finalize()
+        .as_bytes()
 }
 
 /// Compares without telling by its duration how much agrees.

@@ -71,7 +71,9 @@ impl Store {
                 params![person.as_bytes(), MAX_SESSIONS - 1],
             )?;
             desk.connection
-                .prepare_cached("INSERT INTO sessions (hash, person, created_at, expires_life) VALUES (?1, ?2, ?3, ?4)")?
+                .prepare_cached(
+                    "INSERT INTO sessions (hash, person, created_at, expires_life) VALUES (?1, ?2, ?3, ?4)",
+                )?
                 .execute(params![
                     hash,
                     person.as_bytes(),
@@ -129,7 +131,8 @@ impl Store {
             if eyes.person != Some(person) && !eyes.is_keeper() {
                 return Err(StoreError::Forbidden { action: "end", what: "session" });
             }
-            let ended = desk.connection.execute("DELETE FROM sessions WHERE person = ?1", [person.as_bytes()])?;
+            let ended =
+                desk.connection.execute("DELETE FROM sessions WHERE person = ?1", [person.as_bytes()])?;
             Ok(u64::try_from(ended).unwrap_or(u64::MAX))
         })
         .await
@@ -142,7 +145,9 @@ impl Store {
     pub async fn create_api_token(&self, viewer: &Viewer, name: &str, ttl_ms: u64) -> Result<ApiToken> {
         let name = name.trim().to_owned();
         if name.is_empty() || name.len() > MAX_TOKEN_NAME || name.chars().any(char::is_control) {
-            return Err(StoreError::invalid(format!("A token has a name of at most {MAX_TOKEN_NAME} bytes.")));
+            return Err(StoreError::invalid(format!(
+                "A token has a name of at most {MAX_TOKEN_NAME} bytes."
+            )));
         }
         if ttl_ms == 0 || ttl_ms > MAX_TOKEN_MS {
             return Err(StoreError::invalid("A token is valid for at most two years."));

@@ -69,7 +69,8 @@ impl<W: Write> FrameWriter<W> {
         content: impl Read,
         mut copied: impl FnMut(u64) -> Result<()>,
     ) -> Result<blake3::Hash> {
-        let name_len = u16::try_from(name.len()).map_err(|_| StoreError::invalid("a name too long for a backup"))?;
+        let name_len =
+            u16::try_from(name.len()).map_err(|_| StoreError::invalid("a name too long for a backup"))?;
         self.to.write_all(&[1]).map_err(writing)?;
         self.to.write_all(&name_len.to_le_bytes()).map_err(writing)?;
         self.to.write_all(name.as_bytes()).map_err(writing)?;

@@ -10,7 +10,10 @@ use age::{Encryptor, secrecy::SecretString};
 use cairn_sync::BlobId;
 use rusqlite::Connection;
 
-use super::{BackupError, BackupSummary, MIN_PASSPHRASE, Progress, WORK, format::{FrameWriter, Manifest}};
+use super::{
+    BackupError, BackupSummary, MIN_PASSPHRASE, Progress, WORK,
+    format::{FrameWriter, Manifest},
+};
 use crate::{
     aside, db,
     durable::Disk,
@@ -128,10 +131,12 @@ fn take_stock(copy: &Path, files: &Files, now: i64) -> Result<(Manifest, Vec<(Bl
     // Whoever reads the backup must not be able to sign in as somebody else.
     connection.execute_batch("DELETE FROM sessions; VACUUM")?;
     let stated = schema::read(&connection)?;
-    let records = connection.query_row("SELECT count(*) FROM records WHERE deleted = 0", [], |row| row.get(0))?;
+    let records =
+        connection.query_row("SELECT count(*) FROM records WHERE deleted = 0", [], |row| row.get(0))?;
     let mut blobs = Vec::new();
-    let mut statement =
-        connection.prepare("SELECT DISTINCT value FROM fields WHERE name = 'file' AND value IS NOT NULL ORDER BY value")?;
+    let mut statement = connection.prepare(
+        "SELECT DISTINCT value FROM fields WHERE name = 'file' AND value IS NOT NULL ORDER BY value",
+    )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let name: String = row.get(0)?;

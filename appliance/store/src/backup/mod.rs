@@ -83,7 +83,9 @@ impl Progress {
 
     pub(crate) fn tell(&self, done_bytes: u64, total_bytes: u64) -> Result<(), BackupError> {
         match &self.report {
-            Some(report) if report(BackupProgress { done_bytes, total_bytes }).is_break() => Err(BackupError::Stopped),
+            Some(report) if report(BackupProgress { done_bytes, total_bytes }).is_break() => {
+                Err(BackupError::Stopped)
+            }
             _ => Ok(()),
         }
     }

@@ -124,7 +124,9 @@ fn unpack(
         let place = match (&blob, entry.name.as_str()) {
             (Some(blob), _) => blob_place(&blobs, blob)?,
             (None, "records.db") if !records.exists() => records.clone(),
-            _ => return Err(BackupError::Damaged("it holds a file that is none of a hub's".to_owned()).into()),
+            _ => {
+                return Err(BackupError::Damaged("it holds a file that is none of a hub's".to_owned()).into());
+            }
         };
         if done + entry.size > manifest.bytes {
             return Err(BackupError::Damaged("it holds more than it says".to_owned()).into());
@@ -136,7 +138,9 @@ fn unpack(
             Ok(progress.tell(done, manifest.bytes)?)
         })?;
         if blob.is_some_and(|blob| blob.as_bytes() != hash.as_bytes()) {
-            return Err(BackupError::Damaged(format!("{} has other content than its name", entry.name)).into());
+            return Err(
+                BackupError::Damaged(format!("{} has other content than its name", entry.name)).into()
+            );
         }
         files += u64::from(blob.is_some());
         disk.sync(&file, &place)?;
@@ -182,7 +186,9 @@ fn refused(error: DecryptError) -> StoreError {
         DecryptError::ExcessiveWork { .. } => {
             BackupError::Damaged("it asks for more work than a backup of a hub needs".to_owned())
         }
-        DecryptError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => BackupError::Truncated,
+        DecryptError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            BackupError::Truncated
+        }
         DecryptError::Io(error) => BackupError::Damaged(error.to_string()),
         DecryptError::InvalidMac => BackupError::Damaged("its beginning was changed".to_owned()),
         _ => BackupError::NotABackup,

@@ -71,7 +71,10 @@ fn move_old(dir: &Path, ready: &Path, disk: &Disk) -> Result<String> {
 }
 
 fn unused_name(dir: &Path) -> String {
-    (1..).map(|number: u32| number.to_string()).find(|name| !dir.join(REPLACED).join(name).exists()).unwrap_or_default()
+    (1..)
+        .map(|number: u32| number.to_string())
+        .find(|name| !dir.join(REPLACED).join(name).exists())
+        .unwrap_or_default()
 }
 
 fn move_new(dir: &Path, moving: &Path, disk: &Disk) -> Result<()> {
@@ -86,4 +89,88 @@ fn move_new(dir: &Path, moving: &Path, disk: &Disk) -> Result<()> {
         disk.rename(&moving.join(name), &dir.join(name))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// A hub's folder with old content and a staged backup with new content.
+    fn folder() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, content: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        };
+        for name in ["records.db", "records.db-wal", "index.db", "blobs/aa/1", "snapshots/1", "claim"] {
+            put(name, "old");
+        }
+        put("restore.ready/records.db", "new");
+        put("restore.ready/blobs/bb/2", "new");
+        dir
+    }
+
+    fn content(dir: &Path) -> Vec<(PathBuf, String)> {
+        let mut found = Vec::new();
+        let mut folders = vec![dir.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.push((
+                        path.strip_prefix(dir).unwrap().to_owned(),
+                        fs::read_to_string(path).unwrap(),
+                    ));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_cut_at_any_step_is_finished_at_the_next_start() {
+        let whole = folder();
+        finish(whole.path(), &Disk::new(), &mut OpenReport::default()).unwrap();
+        let expected = content(whole.path());
+        let of = |start: &str| {
+            expected
+                .iter()
+                .filter(|(path, _)| path.starts_with(start))
+                .map(|(_, text)| text.as_str())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of("replaced/1"), ["old"; 6]);
+        assert_eq!((of("records.db"), of("blobs"), of("restore.ready")), (vec!["new"], vec!["new"], vec![]));
+        let (mut cuts, mut step) = (0, 0);
+        loop {
+            let dir = folder();
+            // The power may go again while the first cut is being mended.
+            let first = finish(dir.path(), &Disk::cut_before(step), &mut OpenReport::default());
+            let again = finish(dir.path(), &Disk::cut_before(3), &mut OpenReport::default());
+            finish(dir.path(), &Disk::new(), &mut OpenReport::default()).unwrap();
+            assert_eq!(content(dir.path()), expected, "cut before step {step}");
+            cuts += u32::from(first.is_err()) + u32::from(again.is_err());
+            step += 1;
+            if first.is_ok() {
+                break;
+            }
+        }
+        assert!(cuts > 20, "{cuts}");
+    }
+
+    #[test]
+    fn what_was_only_half_unpacked_goes() {
+        let dir = folder();
+        fs::rename(dir.path().join(READY), dir.path().join(PARTIAL)).unwrap();
+        let mut report = OpenReport::default();
+        finish(dir.path(), &Disk::new(), &mut report).unwrap();
+        assert_eq!(report.findings, []);
+        assert!(content(dir.path()).iter().all(|(_, text)| text == "old"));
+    }
 }

@@ -44,7 +44,11 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    pub(crate) fn start(connections: Vec<Connection>, deadlines: &Deadlines, allowed: Duration) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        connections: Vec<Connection>,
+        deadlines: &Deadlines,
+        allowed: Duration,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             waiting: Condvar::new(),

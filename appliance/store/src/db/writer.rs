@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cairn_sync::{HubId, Hlc};
+use cairn_sync::{Hlc, HubId};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Semaphore, broadcast, oneshot};
 
@@ -32,7 +32,8 @@ pub(crate) const GROUP_LEN: usize = 64;
 /// Writes that may wait in each lane.
 pub(crate) const LANE_LEN: [usize; 3] = [512, 256, 64];
 /// How long a write may wait for a place in its lane.
-const PLACE_WAIT: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(30), Duration::from_secs(120)];
+const PLACE_WAIT: [Duration; 3] =
+    [Duration::from_secs(10), Duration::from_secs(30), Duration::from_secs(120)];
 /// How long one write may take.
 const WRITE_ALLOWED: Duration = Duration::from_secs(20);
 

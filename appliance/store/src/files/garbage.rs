@@ -74,7 +74,9 @@ fn sweep(desk: &Desk<'_>, found: &[(BlobId, u64)], grace_ms: i64) -> Result<Garb
         let name = blob.to_string();
         let used: bool = desk
             .connection
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM lookup WHERE kind = ?1 AND name = 'file' AND value = ?2)")?
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM lookup WHERE kind = ?1 AND name = 'file' AND value = ?2)",
+            )?
             .query_row(params![kind_code(Kind::Document), name], |row| row.get(0))?;
         if used || is_fresh(desk, blob) {
             desk.connection.prepare_cached("DELETE FROM orphans WHERE blob = ?1")?.execute([&name])?;
@@ -105,4 +107,75 @@ fn sweep(desk: &Desk<'_>, found: &[(BlobId, u64)], grace_ms: i64) -> Result<Garb
 
 fn is_fresh(desk: &Desk<'_>, blob: &BlobId) -> bool {
     lock(&desk.files.fresh).get(blob).is_some_and(|at| at.elapsed() < FRESH)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Instant};
+
+    use cairn_sync::{Fields, Value};
+
+    use super::*;
+    use crate::{
+        OpenOptions,
+        clock::{Clocks, tests::TurnedClocks},
+        viewer::{Part, Viewer},
+    };
+
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+
+    #[tokio::test]
+    async fn a_file_goes_when_nothing_referred_to_it_for_the_grace_period() {
+        let dir = tempfile::tempdir().unwrap();
+        let clocks = TurnedClocks::new(0, 0, "a");
+        let turned: Arc<dyn Clocks> = clocks.clone();
+        let options = OpenOptions { clocks: turned, upkeep: false, ..OpenOptions::default() };
+        let (store, _) = Store::open(dir.path(), options).unwrap();
+        let console = Viewer::system(Part::Console);
+        let put = |text: &str| {
+            let mut writer = store.blob_writer(100).unwrap();
+            writer.write(text.as_bytes()).unwrap();
+            writer.finish().unwrap()
+        };
+        let fields = |blob: BlobId| {
+            let pairs = [
+                ("title", "T".to_owned()),
+                ("file", blob.to_string()),
+                ("file_name", "a".into()),
+                ("media_type", "text/plain".into()),
+            ];
+            pairs.into_iter().map(|(name, text)| (name.to_owned(), Value::from(text))).collect::<Fields>()
+        };
+        let (kept, deleted, never_used) = (put("kept"), put("deleted"), put("never used"));
+        store.create(&console, Kind::Document, None, fields(kept), None).await.unwrap();
+        let document = store.create(&console, Kind::Document, None, fields(deleted), None).await.unwrap();
+        store.delete(&console, document.id, None).await.unwrap();
+        assert_eq!(
+            store.collect_garbage_after(0).await.unwrap(),
+            Garbage::default(),
+            "a fresh upload is left alone"
+        );
+        let there = |blob: &BlobId| store.inner.files.size(blob).unwrap().is_some();
+
+        // As if it were the next day's process: no upload is fresh any more.
+        lock(&store.inner.files.fresh).clear();
+        let first = store.collect_garbage().await.unwrap();
+        assert_eq!((first.files, first.waiting), (0, 2));
+        clocks.turn(0, 29 * DAY, "a");
+        assert_eq!(store.collect_garbage().await.unwrap().waiting, 2);
+        store.restore_record(&console, document.id, None).await.unwrap();
+        clocks.turn(0, 31 * DAY, "a");
+        let second = store.collect_garbage().await.unwrap();
+        assert_eq!((second.files, second.bytes), (1, 10));
+        assert!(there(&kept) && there(&deleted) && !there(&never_used));
+
+        // Uploaded again while it waits: fresh, so that the document that is about to come finds it.
+        store.delete(&console, document.id, None).await.unwrap();
+        store.collect_garbage().await.unwrap();
+        clocks.turn(0, 90 * DAY, "a");
+        put("deleted");
+        assert_eq!(store.collect_garbage().await.unwrap().files, 0);
+        lock(&store.inner.files.fresh).insert(deleted, Instant::now() - FRESH);
+        assert_eq!(store.collect_garbage().await.unwrap().waiting, 1, "its grace began anew");
+    }
 }

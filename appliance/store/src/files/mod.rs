@@ -163,7 +163,8 @@ impl Store {
             let record = head.load(connection)?;
             let blob: BlobId = record.text("file").parse().map_err(|_| StoreError::BlobMissing)?;
             let file = files.open_blob(&blob)?;
-            let size = file.metadata().map_err(|error| StoreError::io("reading", &files.path(&blob), error))?.len();
+            let size =
+                file.metadata().map_err(|error| StoreError::io("reading", &files.path(&blob), error))?.len();
             let text = |field: &str| record.text(field).to_owned();
             let meta = FileMeta {
                 blob,

@@ -126,7 +126,13 @@ mod tests {
         assert_eq!(store(&[b"water"]), blob);
         assert_eq!(fs::read(files.path(&blob)).unwrap(), b"water");
         let mut count = 0;
-        files.each(|_, size| { count += 1; assert_eq!(size, 5); Ok(()) }).unwrap();
+        files
+            .each(|_, size| {
+                count += 1;
+                assert_eq!(size, 5);
+                Ok(())
+            })
+            .unwrap();
         assert_eq!((count, left_over(&files)), (1, 0));
     }
 

@@ -59,8 +59,10 @@ impl Store {
             .inner
             .writer
             .write_index(move |index| {
-                let sql = "INSERT INTO runs (document, blob, extractor, state, title) VALUES (?1, ?2, ?3, 0, ?4)";
-                index.execute(sql, params![document.as_bytes(), blob.to_string(), extractor_version, shown])?;
+                let sql =
+                    "INSERT INTO runs (document, blob, extractor, state, title) VALUES (?1, ?2, ?3, 0, ?4)";
+                index
+                    .execute(sql, params![document.as_bytes(), blob.to_string(), extractor_version, shown])?;
                 Ok(index.last_insert_rowid())
             })
             .await?;
@@ -96,8 +98,10 @@ impl Store {
         self.inner
             .writer
             .write_index(move |index| {
-                let sql = "INSERT INTO runs (document, blob, extractor, state, title) VALUES (?1, ?2, ?3, 0, ?4)";
-                index.execute(sql, params![document.as_bytes(), blob.to_string(), extractor_version, title])?;
+                let sql =
+                    "INSERT INTO runs (document, blob, extractor, state, title) VALUES (?1, ?2, ?3, 0, ?4)";
+                index
+                    .execute(sql, params![document.as_bytes(), blob.to_string(), extractor_version, title])?;
                 let run = index.last_insert_rowid();
                 make_current(index, run, document, 2, &reason, 0)
             })
@@ -109,7 +113,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn pending_documents(&self, extractor_version: u32, limit: usize) -> Result<Vec<PendingDocument>> {
+    pub async fn pending_documents(
+        &self,
+        extractor_version: u32,
+        limit: usize,
+    ) -> Result<Vec<PendingDocument>> {
         let limit = limit.min(MAX_PENDING);
         self.ask(move |connection| {
             let sql = "SELECT l.record FROM lookup l LEFT JOIN idx.runs u \
@@ -151,7 +159,12 @@ impl Store {
             let found = connection
                 .prepare_cached(sql)?
                 .query_row(params![document.as_bytes(), record.text("file")], |row| {
-                    Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?, row.get::<_, u64>(3)?))
+                    Ok((
+                        row.get::<_, i64>(0)?,
+                        row.get::<_, i64>(1)?,
+                        row.get::<_, String>(2)?,
+                        row.get::<_, u64>(3)?,
+                    ))
                 })
                 .optional()?;
             let Some((run, state, reason, passages)) = found else { return Ok(DocumentIndex::Pending) };
@@ -206,7 +219,11 @@ impl Store {
                         if transaction.prepare_cached(sql)?.execute([passage])? == 1 {
                             transaction
                                 .prepare_cached("INSERT OR REPLACE INTO embeddings VALUES (?1, ?2, ?3)")?
-                                .execute(params![passage, f64::from(embedding.scale), embedding.to_bytes()])?;
+                                .execute(params![
+                                    passage,
+                                    f64::from(embedding.scale),
+                                    embedding.to_bytes()
+                                ])?;
                             kept.push((passage, embedding));
                         }
                     }
@@ -264,7 +281,9 @@ fn add_slice(index: &mut Connection, run: i64, title: &str, slice: &[Passage]) -
         let location = serde_json::to_string(&passage.location)
             .map_err(|error| StoreError::invalid(error.to_string()))?;
         transaction
-            .prepare_cached("INSERT INTO passages (run, ordinal, heading, body, location) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .prepare_cached(
+                "INSERT INTO passages (run, ordinal, heading, body, location) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
             .execute(params![run, passage.ordinal, passage.heading, passage.text, location])?;
         let rowid = transaction.last_insert_rowid();
         transaction
@@ -285,8 +304,10 @@ fn make_current(
     passages: u64,
 ) -> Result<()> {
     let transaction = index.transaction()?;
-    transaction
-        .execute("UPDATE runs SET state = 3 WHERE document = ?1 AND state IN (1, 2)", [document.as_bytes()])?;
+    transaction.execute(
+        "UPDATE runs SET state = 3 WHERE document = ?1 AND state IN (1, 2)",
+        [document.as_bytes()],
+    )?;
     let sql = "UPDATE runs SET state = ?2, reason = ?3, passages = ?4 WHERE id = ?1";
     transaction.execute(sql, params![run, state, reason, passages])?;
     transaction.commit()?;

@@ -71,8 +71,9 @@ impl Store {
                                JOIN fields f ON f.record = l.record AND f.name = 'title' \
                                WHERE l.kind = ?1 AND l.name = 'file' AND u.title <> f.value LIMIT ?2";
                     let mut statement = connection.prepare_cached(sql)?;
-                    let rows = statement
-                        .query_map(params![kind_code(Kind::Document), ROUND], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                    let rows = statement.query_map(params![kind_code(Kind::Document), ROUND], |row| {
+                        Ok((row.get(0)?, row.get(1)?))
+                    })?;
                     Ok(rows.collect::<rusqlite::Result<_>>()?)
                 })
                 .await?;
@@ -83,7 +84,10 @@ impl Store {
                 let mut from = 0;
                 while let Some(next) = {
                     let title = title.clone();
-                    self.inner.writer.write_index(move |index| retitle_slice(index, run, &title, from)).await?
+                    self.inner
+                        .writer
+                        .write_index(move |index| retitle_slice(index, run, &title, from))
+                        .await?
                 } {
                     from = next;
                 }
@@ -121,8 +125,9 @@ fn retitle_slice(index: &mut Connection, run: i64, title: &str, from: i64) -> Re
         let sql = "SELECT id, ordinal, heading, body FROM passages WHERE run = ?1 AND ordinal >= ?2 \
                    ORDER BY ordinal LIMIT ?3";
         let mut statement = transaction.prepare_cached(sql)?;
-        let rows = statement
-            .query_map(params![run, from, SLICE], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let rows = statement.query_map(params![run, from, SLICE], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
         rows.collect::<rusqlite::Result<_>>()?
     };
     for (id, _, heading, body) in &rows {

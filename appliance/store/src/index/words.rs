@@ -11,14 +11,15 @@ const MIN_PREFIX: usize = 2;
 /// Words that say nothing about what is looked for, in the languages of the pages.
 const STOP_WORDS: &[&str] = &[
     // English
-    "a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "how", "i", "in", "is", "it",
-    "my", "of", "on", "or", "should", "that", "the", "this", "to", "was", "we", "what", "when", "where", "which", "who",
-    "why", "will", "with", "you", "your", // Spanish
-    "como", "con", "cuando", "de", "del", "donde", "el", "en", "es", "la", "las", "lo", "los", "para", "por", "que", "se",
-    "su", "un", "una", "y", // French
-    "au", "aux", "avec", "ce", "cette", "comment", "dans", "des", "du", "est", "et", "il", "je", "le", "les", "ou", "où",
-    "pour", "quand", "quel", "quelle", "qui", "quoi", "sur", "une", // Arabic
-    "في", "من", "على", "إلى", "عن", "ما", "هو", "هي", "هل", "كيف", "متى", "أين", "أن", "هذا", "هذه", "التي", "الذي",
+    "a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "how", "i", "in",
+    "is", "it", "my", "of", "on", "or", "should", "that", "the", "this", "to", "was", "we", "what", "when",
+    "where", "which", "who", "why", "will", "with", "you", "your", // Spanish
+    "como", "con", "cuando", "de", "del", "donde", "el", "en", "es", "la", "las", "lo", "los", "para", "por",
+    "que", "se", "su", "un", "una", "y", // French
+    "au", "aux", "avec", "ce", "cette", "comment", "dans", "des", "du", "est", "et", "il", "je", "le", "les",
+    "ou", "où", "pour", "quand", "quel", "quelle", "qui", "quoi", "sur", "une", // Arabic
+    "في", "من", "على", "إلى", "عن", "ما", "هو", "هي", "هل", "كيف", "متى", "أين", "أن", "هذا", "هذه", "التي",
+    "الذي",
 ];
 
 /// Two expressions: passages with every word, and passages with any.

@@ -45,8 +45,10 @@ pub(super) fn open(
     // The copy is whole before the damaged file moves, so that a cut in between finds either again.
     let snapshot = snapshots::newest_good(dir, schema::CURRENT)?;
     if let Some(snapshot) = &snapshot {
-        fs::copy(&snapshot.path, &unfinished).map_err(|error| StoreError::io("copying", &snapshot.path, error))?;
-        let file = fs::File::open(&unfinished).map_err(|error| StoreError::io("opening", &unfinished, error))?;
+        fs::copy(&snapshot.path, &unfinished)
+            .map_err(|error| StoreError::io("copying", &snapshot.path, error))?;
+        let file =
+            fs::File::open(&unfinished).map_err(|error| StoreError::io("opening", &unfinished, error))?;
         disk.sync(&file, &unfinished)?;
     }
     let kept = aside::set_aside(dir, "records", &path, disk, clocks)?;
@@ -91,4 +93,59 @@ fn create(path: &Path, unfinished: &Path, disk: &Disk) -> Result<()> {
         schema::create(&mut connection)?;
     }
     disk.rename(unfinished, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClocks;
+
+    fn facts(connection: &Connection) -> Option<i64> {
+        schema::fact(connection, "mark").unwrap()
+    }
+
+    /// A folder with a snapshot that holds a mark, and damaged records.
+    fn damaged() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = open(dir.path(), &Disk::new(), &SystemClocks, &mut OpenReport::default()).unwrap();
+        schema::set_fact(&connection, "mark", 7).unwrap();
+        drop(connection);
+        snapshots::take(dir.path(), 0, &Disk::new()).unwrap();
+        fs::write(dir.path().join("records.db"), vec![0xA5; 20_000]).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_cut_while_falling_back_to_a_snapshot_is_mended_at_the_next_start() {
+        let mut step = 0;
+        loop {
+            let dir = damaged();
+            let first = open(dir.path(), &Disk::cut_before(step), &SystemClocks, &mut OpenReport::default());
+            let done = first.is_ok();
+            drop(first);
+            let connection =
+                open(dir.path(), &Disk::new(), &SystemClocks, &mut OpenReport::default()).unwrap();
+            assert_eq!(facts(&connection), Some(7), "step {step}");
+            let kept = fs::read_dir(dir.path().join("damaged")).unwrap().flatten();
+            let kept = kept.filter(|folder| folder.path().join("records.db").exists()).count();
+            assert_eq!(kept, 1, "the damaged file is kept once: step {step}");
+            step += 1;
+            if done {
+                break;
+            }
+        }
+        assert!(step > 5, "{step}");
+    }
+
+    #[test]
+    fn a_cut_while_a_new_hub_is_made_leaves_a_new_hub() {
+        for step in 0..4 {
+            let dir = tempfile::tempdir().unwrap();
+            let _cut = open(dir.path(), &Disk::cut_before(step), &SystemClocks, &mut OpenReport::default());
+            let mut report = OpenReport::default();
+            let connection = open(dir.path(), &Disk::new(), &SystemClocks, &mut report).unwrap();
+            assert_eq!(report.findings, []);
+            assert_eq!(facts(&connection), None);
+        }
+    }
 }

@@ -75,7 +75,9 @@ pub(crate) fn allowed(connection: &Connection, eyes: Eyes, action: Action, subje
         (Action::Create, _) => creatable("r"),
         (Action::Update, _) => changeable("r"),
     };
-    let sql = format!("SELECT {rule} FROM (SELECT :id AS id, :kind AS kind, :scope AS scope, :author AS created_by) r");
+    let sql = format!(
+        "SELECT {rule} FROM (SELECT :id AS id, :kind AS kind, :scope AS scope, :author AS created_by) r"
+    );
     let id = subject.id.map(|id| *id.as_bytes());
     let scope = subject.scope.map(|id| *id.as_bytes());
     let author = subject.created_by.map(|id| *id.as_bytes());

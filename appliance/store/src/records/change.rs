@@ -25,7 +25,12 @@ pub(crate) struct Change {
 }
 
 /// Makes the change. `head` and `fields` are what is there before and come out as what is there after.
-pub(crate) fn apply(desk: &mut Desk<'_>, head: &mut Head, fields: &mut FieldMap, change: Change) -> Result<()> {
+pub(crate) fn apply(
+    desk: &mut Desk<'_>,
+    head: &mut Head,
+    fields: &mut FieldMap,
+    change: Change,
+) -> Result<()> {
     let clock = desk.tick();
     let was_live = !head.deleted && change.what != ChangeKind::Created;
     head.version += 1;
@@ -75,7 +80,9 @@ pub(crate) fn apply(desk: &mut Desk<'_>, head: &mut Head, fields: &mut FieldMap,
 
 fn insert_head(connection: &Connection, head: &Head) -> Result<()> {
     connection
-        .prepare_cached("INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?
+        .prepare_cached(
+            "INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?
         .execute(params![
             head.id.as_bytes(),
             kind_code(head.kind),
@@ -166,13 +173,9 @@ fn write_history(connection: &Connection, head: &Head, change: &Change, clock: H
 
 fn enlist(connection: &Connection, head: &Head, def: &FieldDef, value: &Value) -> Result<()> {
     for key in lookup_keys(def, value) {
-        connection.prepare_cached("INSERT OR IGNORE INTO lookup VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
-            kind_code(head.kind),
-            def.name,
-            key,
-            head.created_hlc.to_bytes(),
-            head.id.as_bytes()
-        ])?;
+        connection.prepare_cached("INSERT OR IGNORE INTO lookup VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(
+            params![kind_code(head.kind), def.name, key, head.created_hlc.to_bytes(), head.id.as_bytes()],
+        )?;
     }
     Ok(())
 }
@@ -217,7 +220,9 @@ fn derive(connection: &Connection, head: &Head, fields: &FieldMap) -> Result<()>
                     _ => ProjectRole::Viewer,
                 };
                 connection
-                    .prepare_cached("INSERT INTO members (person, project, record, role) VALUES (?1, ?2, ?3, ?4)")?
+                    .prepare_cached(
+                        "INSERT INTO members (person, project, record, role) VALUES (?1, ?2, ?3, ?4)",
+                    )?
                     .execute(params![person.as_bytes(), project.as_bytes(), id, project_role_code(role)])?;
             }
         }

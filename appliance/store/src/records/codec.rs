@@ -124,7 +124,9 @@ pub(crate) fn from_stored(def: &FieldDef, stored: ValueRef<'_>) -> Result<Value>
     Ok(match (def.ty, stored) {
         (_, ValueRef::Null) => Value::Null,
         (FieldType::Bool, ValueRef::Integer(number)) => Value::Bool(number != 0),
-        (FieldType::Int | FieldType::Time | FieldType::Counter, ValueRef::Integer(number)) => Value::Int(number),
+        (FieldType::Int | FieldType::Time | FieldType::Counter, ValueRef::Integer(number)) => {
+            Value::Int(number)
+        }
         (FieldType::Set, ValueRef::Text(bytes)) => {
             Value::Set(serde_json::from_slice::<BTreeSet<String>>(bytes).map_err(|_| strange())?)
         }

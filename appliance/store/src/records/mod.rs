@@ -65,7 +65,8 @@ impl Store {
         change: Option<ChangeId>,
     ) -> Result<Record> {
         let viewer = viewer.clone();
-        self.write(lane(&viewer), move |desk| write::create(desk, &viewer, kind, project, fields, change)).await
+        self.write(lane(&viewer), move |desk| write::create(desk, &viewer, kind, project, fields, change))
+            .await
     }
 
     /// Changes the fields given and no others. `base` is the version that whoever changes it saw: a field that
@@ -91,14 +92,20 @@ impl Store {
     /// [`StoreError::NotFound`] when it may not be read, [`StoreError::Forbidden`] when it may not be deleted.
     pub async fn delete(&self, viewer: &Viewer, id: RecordId, change: Option<ChangeId>) -> Result<()> {
         let viewer = viewer.clone();
-        self.write(lane(&viewer), move |desk| write::set_deleted(desk, &viewer, id, true, change).map(drop)).await
+        self.write(lane(&viewer), move |desk| write::set_deleted(desk, &viewer, id, true, change).map(drop))
+            .await
     }
 
     /// Brings a tombstone back.
     ///
     /// # Errors
     /// As [`Store::delete`].
-    pub async fn restore_record(&self, viewer: &Viewer, id: RecordId, change: Option<ChangeId>) -> Result<Record> {
+    pub async fn restore_record(
+        &self,
+        viewer: &Viewer,
+        id: RecordId,
+        change: Option<ChangeId>,
+    ) -> Result<Record> {
         let viewer = viewer.clone();
         self.write(lane(&viewer), move |desk| write::set_deleted(desk, &viewer, id, false, change)).await
     }
@@ -208,9 +215,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn outbox_len(&self) -> Result<u64> {
-        self.ask(|connection| {
-            Ok(connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?)
-        })
-        .await
+        self.ask(|connection| Ok(connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?))
+            .await
     }
 }

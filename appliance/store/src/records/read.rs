@@ -89,7 +89,9 @@ fn read_version(cursor: &Cursor) -> Result<u64> {
         .ok()
         .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
         .map(|bytes| u64::from_be_bytes(bytes) & (u64::MAX >> 1))
-        .ok_or_else(|| StoreError::invalid("This page does not belong to this history; start from its beginning."))
+        .ok_or_else(|| {
+            StoreError::invalid("This page does not belong to this history; start from its beginning.")
+        })
 }
 
 /// How many records of each kind `viewer` may read.

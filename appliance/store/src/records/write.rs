@@ -81,8 +81,7 @@ pub(crate) fn make(
     };
     let mut map = FieldMap::new();
     let response_to = (kind == Kind::Response).then(|| reference(&sets, "assessment")).flatten();
-    let change =
-        Change { what: ChangeKind::Created, id: change.unwrap_or_default(), by: eyes.person, sets };
+    let change = Change { what: ChangeKind::Created, id: change.unwrap_or_default(), by: eyes.person, sets };
     apply(desk, &mut head, &mut map, change)?;
     if let Some(assessment) = response_to {
         count_response(desk, eyes, assessment)?;
@@ -129,8 +128,7 @@ pub(crate) fn update(
         return head.load(desk.connection);
     }
     check_references(desk.connection, eyes, head.kind, head.scope, &sets, Responses::Checked)?;
-    let change =
-        Change { what: ChangeKind::Changed, id: change.unwrap_or_default(), by: eyes.person, sets };
+    let change = Change { what: ChangeKind::Changed, id: change.unwrap_or_default(), by: eyes.person, sets };
     apply(desk, &mut head, &mut current, change)?;
     somebody_keeps(desk.connection, head.kind)?;
     head.load(desk.connection)
@@ -216,10 +214,19 @@ pub(crate) fn refusal(eyes: Eyes, action: Action, kind: Kind) -> StoreError {
 }
 
 /// Whether records of `kind` can live there.
-fn place(connection: &Connection, eyes: Eyes, kind: Kind, project: Option<RecordId>) -> Result<Option<RecordId>> {
+fn place(
+    connection: &Connection,
+    eyes: Eyes,
+    kind: Kind,
+    project: Option<RecordId>,
+) -> Result<Option<RecordId>> {
     match (kind.def().scope, project) {
-        (Scope::Hub, Some(_)) => Err(StoreError::invalid(format!("A {kind} belongs to the hub, not to a project."))),
-        (Scope::Project, None) => Err(StoreError::invalid(format!("A {kind} belongs to a project; say which one."))),
+        (Scope::Hub, Some(_)) => {
+            Err(StoreError::invalid(format!("A {kind} belongs to the hub, not to a project.")))
+        }
+        (Scope::Project, None) => {
+            Err(StoreError::invalid(format!("A {kind} belongs to a project; say which one.")))
+        }
         (_, None) => Ok(None),
         (_, Some(project)) => {
             let head = Head::find(connection, project)?
@@ -329,7 +336,9 @@ fn is_no_member(connection: &Connection, person: RecordId, project: RecordId) ->
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM members WHERE person = ?1 AND project = ?2)")?
         .query_row(params![person.as_bytes(), project.as_bytes()], |row| row.get(0))?;
     if is_member {
-        return Err(StoreError::invalid("This person takes part in the project already; change the role instead."));
+        return Err(StoreError::invalid(
+            "This person takes part in the project already; change the role instead.",
+        ));
     }
     Ok(())
 }
@@ -360,7 +369,11 @@ fn somebody_keeps(connection: &Connection, kind: Kind) -> Result<()> {
              WHERE p.role = 2 AND p.disabled = 0)",
         )?
         .query_row([], |row| row.get(0))?;
-    if keeps { Ok(()) } else { Err(StoreError::invalid("The hub needs at least one keeper who can sign in.")) }
+    if keeps {
+        Ok(())
+    } else {
+        Err(StoreError::invalid("The hub needs at least one keeper who can sign in."))
+    }
 }
 
 /// Fields by name, for callers inside the store.

@@ -6,8 +6,8 @@ use std::{
 };
 
 use cairn_store::{
-    ApiToken, Clocks, CloudEndpoint, InvitationCode, OpenOptions, Secret, SessionToken, Settings, SignUp, Store,
-    StoreError, Viewer,
+    ApiToken, Clocks, CloudEndpoint, InvitationCode, OpenOptions, Secret, SessionToken, Settings, SignUp,
+    Store, StoreError, Viewer,
 };
 use cairn_sync::{Kind, Role};
 
@@ -104,7 +104,10 @@ async fn people_come_by_invitation_or_where_the_hub_is_open() {
     let again = hub.store.sign_up(account("cy"), SignUp::Invitation(typed)).await;
     assert!(matches!(again, Err(StoreError::CodeRefused(_))), "an invitation works once");
 
-    hub.store.set_settings(&hub.keeper, Settings { open_sign_up: true, ..Settings::default() }).await.unwrap();
+    hub.store
+        .set_settings(&hub.keeper, Settings { open_sign_up: true, ..Settings::default() })
+        .await
+        .unwrap();
     let di = hub.store.sign_up(account("di"), SignUp::Open).await.unwrap();
     assert_eq!(di.text("role"), "volunteer");
     let di = crate::common::signed_in(&hub.store, di.id).await;
@@ -148,7 +151,8 @@ async fn a_closed_account_is_out_at_once_and_the_last_keeper_stays() {
 async fn a_login_that_is_renamed_signs_in_by_its_new_name() {
     let hub = Hub::new().await;
     let ana = hub.store.add_account(&hub.keeper, account("ana"), Role::Guest).await.unwrap();
-    let rename = |to: &'static str| hub.store.update(&hub.keeper, ana.id, fields([("login", to.into())]), None, None);
+    let rename =
+        |to: &'static str| hub.store.update(&hub.keeper, ana.id, fields([("login", to.into())]), None, None);
     assert!(matches!(rename("keeper").await, Err(StoreError::LoginTaken(_))));
     rename("anita").await.unwrap();
     assert!(hub.store.find_login("ana").await.unwrap().is_none());
@@ -241,9 +245,16 @@ async fn secrets_are_kept_as_hashes_and_end_when_told() {
 async fn settings_are_the_keepers_and_support_shows_no_secret() {
     let hub = Hub::new().await;
     let ana = hub.person("ana", Role::Volunteer).await;
-    let endpoint = CloudEndpoint { url: "https://ai.example".into(), model: "m".into(), key: Secret::new("sk-very-secret") };
+    let endpoint = CloudEndpoint {
+        url: "https://ai.example".into(),
+        model: "m".into(),
+        key: Secret::new("sk-very-secret"),
+    };
     let settings = Settings { cloud: Some(endpoint), hub_name: "Hub".into(), ..Settings::default() };
-    assert!(matches!(hub.store.set_settings(&ana, settings.clone()).await, Err(StoreError::Forbidden { .. })));
+    assert!(matches!(
+        hub.store.set_settings(&ana, settings.clone()).await,
+        Err(StoreError::Forbidden { .. })
+    ));
     hub.store.set_settings(&hub.keeper, settings.clone()).await.unwrap();
     assert_eq!(hub.store.settings().await.unwrap(), settings);
     let wrong = Settings { session_hours: 0, ..settings };

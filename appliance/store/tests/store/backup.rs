@@ -5,7 +5,10 @@ use std::{
     io::{Cursor, Write},
     ops::ControlFlow,
     path::Path,
-    sync::{Arc, Mutex, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use cairn_store::{BackupError, ListQuery, Progress, Secret, Store, StoreError};
@@ -132,7 +135,10 @@ async fn a_wrong_cut_or_changed_file_is_refused_and_nothing_is_touched() {
     let bytes = backed_up(&hub).await;
     let dir = tempfile::tempdir().unwrap();
     let refuse = |bytes: &[u8]| refusal(bytes, &passphrase(), dir.path());
-    assert!(matches!(refusal(&bytes, &Secret::new("wrong horse battery"), dir.path()), BackupError::WrongPassphrase));
+    assert!(matches!(
+        refusal(&bytes, &Secret::new("wrong horse battery"), dir.path()),
+        BackupError::WrongPassphrase
+    ));
     assert!(matches!(refuse(b"GIF89a"), BackupError::NotABackup | BackupError::Truncated));
     assert!(matches!(refuse(b""), BackupError::NotABackup | BackupError::Truncated));
     for cut in [200, bytes.len() / 2, bytes.len() - 1] {
@@ -154,13 +160,21 @@ async fn a_wrong_cut_or_changed_file_is_refused_and_nothing_is_touched() {
 async fn it_can_be_stopped_and_a_weak_passphrase_is_refused() {
     let hub = Hub::new().await;
     hub.document(&hub.keeper, None, "Manual", &"content ".repeat(50_000)).await;
-    let stop = || Progress::new(|progress| if progress.done_bytes > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+    let stop = || {
+        Progress::new(|progress| {
+            if progress.done_bytes > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+    };
     let made = hub.store.backup(&hub.keeper, Box::new(Shared::default()), passphrase(), stop()).await;
     assert!(matches!(made, Err(StoreError::Backup(BackupError::Stopped))));
-    let weak = hub.store.backup(&hub.keeper, Box::new(Shared::default()), Secret::new("short"), Progress::default()).await;
+    let weak = hub
+        .store
+        .backup(&hub.keeper, Box::new(Shared::default()), Secret::new("short"), Progress::default())
+        .await;
     assert!(matches!(weak, Err(StoreError::Backup(BackupError::WeakPassphrase))));
     let bytes = backed_up(&hub).await;
-    let staged = hub.store.stage_restore(&hub.keeper, Box::new(Cursor::new(bytes)), passphrase(), stop()).await;
+    let staged =
+        hub.store.stage_restore(&hub.keeper, Box::new(Cursor::new(bytes)), passphrase(), stop()).await;
     assert!(matches!(staged, Err(StoreError::Backup(BackupError::Stopped))));
     let names: Vec<String> = fs::read_dir(hub.dir.path().join("hub"))
         .unwrap()

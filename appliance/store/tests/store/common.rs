@@ -63,7 +63,13 @@ impl Hub {
     }
 
     /// A document with this text as its file.
-    pub(crate) async fn document(&self, by: &Viewer, project: Option<RecordId>, title: &str, text: &str) -> Record {
+    pub(crate) async fn document(
+        &self,
+        by: &Viewer,
+        project: Option<RecordId>,
+        title: &str,
+        text: &str,
+    ) -> Record {
         let mut writer = self.store.blob_writer(1 << 20).unwrap();
         writer.write(text.as_bytes()).unwrap();
         let blob = writer.finish().unwrap();

@@ -40,7 +40,8 @@ fn only_finding(report: &OpenReport) -> (Severity, String, String) {
 }
 
 fn kept(dir: &Path, name: &str) -> Vec<PathBuf> {
-    let folders = fs::read_dir(dir.join("damaged")).map(|all| all.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    let folders =
+        fs::read_dir(dir.join("damaged")).map(|all| all.flatten().collect::<Vec<_>>()).unwrap_or_default();
     folders.into_iter().map(|folder| folder.path().join(name)).filter(|path| path.exists()).collect()
 }
 
@@ -73,7 +74,10 @@ async fn damaged_records_fall_back_to_the_newest_good_snapshot() {
         let (store, report) = Store::open(&path, options()).unwrap();
         let (severity, text, advice) = only_finding(&report);
         assert_eq!(severity, Severity::Lost, "{name}");
-        assert!(text.contains("damaged") && text.contains("snapshot from 20") && text.contains("UTC"), "{text}");
+        assert!(
+            text.contains("damaged") && text.contains("snapshot from 20") && text.contains("UTC"),
+            "{text}"
+        );
         assert!(advice.contains("backup"), "{advice}");
         assert_eq!(store.get(&system(), before).await.unwrap().text("title"), "before", "{name}");
         assert!(store.get(&system(), after).await.is_err(), "{name}");
@@ -155,7 +159,12 @@ async fn a_damaged_index_is_made_anew_and_no_record_is_lost() {
     for damage in damages {
         let hub = Hub::new().await;
         let document = hub.document(&hub.keeper, None, "Manual", "one").await;
-        let passage = Passage { ordinal: 0, heading: String::new(), text: "pears".into(), location: Default::default() };
+        let passage = Passage {
+            ordinal: 0,
+            heading: String::new(),
+            text: "pears".into(),
+            location: Default::default(),
+        };
         let blob = document.text("file").parse().unwrap();
         hub.store.put_passages(document.id, blob, 1, vec![passage.clone()]).await.unwrap();
         hub.store.close();
@@ -177,7 +186,10 @@ async fn a_damaged_index_is_made_anew_and_no_record_is_lost() {
 #[tokio::test]
 async fn an_index_of_another_schema_is_made_anew() {
     let (_dir, path, ..) = closed_hub().await;
-    rusqlite::Connection::open(path.join("index.db")).unwrap().execute_batch("PRAGMA user_version = 77").unwrap();
+    rusqlite::Connection::open(path.join("index.db"))
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 77")
+        .unwrap();
     let (store, report) = Store::open(&path, options()).unwrap();
     let (severity, text, _) = only_finding(&report);
     assert_eq!(severity, Severity::Note);

@@ -74,7 +74,8 @@ fn a_full_disk_refuses_and_loses_nothing() {
         let mut acknowledged = Vec::new();
         let error = loop {
             let title = format!("{}", acknowledged.len());
-            let fields = fields([("title", title.into()), ("level", "info".into()), ("body", body.clone().into())]);
+            let fields =
+                fields([("title", title.into()), ("level", "info".into()), ("body", body.clone().into())]);
             match store.create(&system(), Kind::Notice, None, fields, None).await {
                 Ok(record) => acknowledged.push(record),
                 Err(error) => break error,
@@ -119,7 +120,8 @@ fn a_read_only_disk_is_said_to_be_one_and_left_alone() {
         store.close();
     });
     let before = blake3::hash(&std::fs::read(path.join("records.db")).unwrap());
-    mount(None::<&str>, dir.path(), None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, None::<&str>).unwrap();
+    mount(None::<&str>, dir.path(), None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, None::<&str>)
+        .unwrap();
     let error = Store::open(&path, options()).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly), "{error}");
     mount(None::<&str>, dir.path(), None::<&str>, MsFlags::MS_REMOUNT, None::<&str>).unwrap();
@@ -159,7 +161,11 @@ fn a_disk_that_turns_read_only_while_the_hub_runs_refuses_writes_and_serves_read
         assert!(refused.is_err());
         assert!(matches!(file, Err(StoreError::DiskFull)), "{file:?}");
         assert_eq!(store.get(&system(), kept.id).await.unwrap(), kept);
-        assert_eq!(store.counts(&system()).await.unwrap()[&Kind::Notice], 1, "nothing of the refused write stayed");
+        assert_eq!(
+            store.counts(&system()).await.unwrap()[&Kind::Notice],
+            1,
+            "nothing of the refused write stayed"
+        );
         made("again").await.unwrap();
     });
 }

@@ -32,7 +32,8 @@ fn writes_until_it_is_killed() {
             let store = store.clone();
             tasks.push(tokio::spawn(async move {
                 loop {
-                    let made = store.create(&system(), Kind::Notice, None, notice("alive"), None).await.unwrap();
+                    let made =
+                        store.create(&system(), Kind::Notice, None, notice("alive"), None).await.unwrap();
                     // One line in one write, so that a kill never leaves half an id that looks whole.
                     std::io::stdout().lock().write_all(format!("ack {}\n", made.id).as_bytes()).unwrap();
                 }

@@ -1,6 +1,8 @@
 //! Files, passages, search and garbage.
 
-use cairn_store::{DocumentIndex, IndexProgress, Location, Passage, PassageId, Record, Store, StoreError, Viewer};
+use cairn_store::{
+    DocumentIndex, IndexProgress, Location, Passage, PassageId, Record, Store, StoreError, Viewer,
+};
 use cairn_sync::{BlobId, Kind, Role};
 
 use crate::common::{Hub, fields, notice, options, system};
@@ -66,14 +68,21 @@ async fn passages_are_found_by_words_accents_and_unfinished_words() {
     let document = hub.document(&hub.keeper, None, "Manual", "x").await;
     let texts = ["Boil the water for one minute", "The café stays open", "Water the garden at night"];
     hub.store.put_passages(document.id, blob(&document), 1, passages(&texts)).await.unwrap();
-    assert_eq!(found(&hub.store, "how do I boil water").await, [texts[0], texts[2]], "all the words count more");
+    assert_eq!(
+        found(&hub.store, "how do I boil water").await,
+        [texts[0], texts[2]],
+        "all the words count more"
+    );
     assert_eq!(found(&hub.store, "CAFE").await, [texts[1]]);
     assert_eq!(found(&hub.store, "gard").await, [texts[2]]);
     assert_eq!(found(&hub.store, "manual").await.len(), 3, "the title counts too");
     assert_eq!(found(&hub.store, "\"; DROP TABLE words; -- NEAR(").await, [""; 0]);
     assert_eq!(found(&hub.store, "").await, [""; 0]);
     let of = hub.store.passages_of(&Viewer::anonymous(), document.id, Some(0), 1).await.unwrap();
-    assert_eq!((of.len(), of[0].ordinal, of[0].location.page, of[0].heading.as_str()), (1, 1, Some(2), "Part 1"));
+    assert_eq!(
+        (of.len(), of[0].ordinal, of[0].location.page, of[0].heading.as_str()),
+        (1, 1, Some(2), "Part 1")
+    );
 }
 
 #[tokio::test]
@@ -177,5 +186,9 @@ async fn a_long_import_leaves_room_for_a_person() {
     import.await.unwrap().unwrap();
     waits.sort();
     let median = waits[waits.len() / 2];
-    assert!(waits.len() > 20 && median < std::time::Duration::from_millis(500), "{} writes, {median:?}", waits.len());
+    assert!(
+        waits.len() > 20 && median < std::time::Duration::from_millis(500),
+        "{} writes, {median:?}",
+        waits.len()
+    );
 }

@@ -22,13 +22,17 @@ fn fill(path: &std::path::Path, from: usize, to: usize) {
         id[15] = 1;
         let hlc = id;
         transaction
-            .prepare_cached("INSERT INTO records VALUES (?1, 1, NULL, 1, ?2, NULL, 0, ?2, NULL, 0, 1, NULL, 0)")
+            .prepare_cached(
+                "INSERT INTO records VALUES (?1, 1, NULL, 1, ?2, NULL, 0, ?2, NULL, 0, 1, NULL, 0)",
+            )
             .unwrap()
             .execute((&id, &hlc))
             .unwrap();
         for (name, value) in [("title", format!("Notice {number}")), ("level", "info".to_owned())] {
             transaction
-                .prepare_cached("INSERT INTO fields (record, name, value, version, hlc) VALUES (?1, ?2, ?3, 1, ?4)")
+                .prepare_cached(
+                    "INSERT INTO fields (record, name, value, version, hlc) VALUES (?1, ?2, ?3, 1, ?4)",
+                )
                 .unwrap()
                 .execute((&id, name, &value, &hlc))
                 .unwrap();
@@ -57,7 +61,10 @@ async fn a_page_takes_about_as_long_at_100_000_records_as_at_1_000() {
             ListQuery::of(Kind::Notice).order(Order::Changed),
             ListQuery::of(Kind::Notice).project(None),
             ListQuery::of(Kind::Notice).equals("level", "info"),
-            ListQuery { text_prefix: Some(("title".into(), "notice 5".into())), ..ListQuery::of(Kind::Notice) },
+            ListQuery {
+                text_prefix: Some(("title".into(), "notice 5".into())),
+                ..ListQuery::of(Kind::Notice)
+            },
         ] {
             // A page in the middle of the list: where it stands must not matter.
             let mut after = None;
@@ -67,7 +74,8 @@ async fn a_page_takes_about_as_long_at_100_000_records_as_at_1_000() {
             let mut times = Vec::new();
             for _ in 0..15 {
                 let began = Instant::now();
-                let page = hub.store.list(&Viewer::anonymous(), query.clone().after(after.clone()).limit(50)).await;
+                let page =
+                    hub.store.list(&Viewer::anonymous(), query.clone().after(after.clone()).limit(50)).await;
                 times.push(began.elapsed());
                 assert!(!page.unwrap().items.is_empty() || to == FEW);
             }

@@ -35,7 +35,8 @@ fn expected(kind: Kind, action: Action, who: &Somebody, place: Place, oneself: b
     let enters = keeper || member || place != Place::ClosedProject;
     let owner = in_project && who.member == Some(ProjectRole::Owner);
     let editor = in_project && who.member >= Some(ProjectRole::Editor);
-    let contributes = keeper || if in_project { editor } else { who.signed_in && who.role >= Role::Volunteer };
+    let contributes =
+        keeper || if in_project { editor } else { who.signed_in && who.role >= Role::Volunteer };
     let wrote_it = keeper || owner || (who.author && enters);
     match (kind, action) {
         (Kind::Notice | Kind::Document, Action::Read) => enters,
@@ -117,7 +118,10 @@ impl World {
         }
         let closed = hub.person("closed", Role::Keeper).await;
         let account = closed.person().unwrap();
-        hub.store.update(&hub.keeper, account, fields([("disabled", true.into())]), None, None).await.unwrap();
+        hub.store
+            .update(&hub.keeper, account, fields([("disabled", true.into())]), None, None)
+            .await
+            .unwrap();
         // A viewer made before the account was closed counts for nobody at once.
         people.push(Somebody {
             name: "closed",
@@ -149,7 +153,8 @@ impl World {
                 ("questions", Value::Json(serde_json::json!([]))),
                 ("status", "open".into()),
             ]);
-            *place = hub.store.create(&system(), Kind::Assessment, Some(*place), fields, None).await.unwrap().id;
+            *place =
+                hub.store.create(&system(), Kind::Assessment, Some(*place), fields, None).await.unwrap().id;
         }
         Self { hub, people, projects: [open, shut], assessments, blob }
     }
@@ -261,11 +266,21 @@ async fn every_kind_role_and_action_follows_the_rules() {
                             (Action::Create, _) => On::Place(kind, world.project(place)),
                             _ => On::Record(record.id),
                         };
-                        assert_eq!(store.may(&who.viewer, action, on).await.unwrap(), wanted, "{}", told(action));
+                        assert_eq!(
+                            store.may(&who.viewer, action, on).await.unwrap(),
+                            wanted,
+                            "{}",
+                            told(action)
+                        );
                         checked += 1;
                     }
                     let may = |action| expected(kind, action, &who, place, false);
-                    assert_eq!(went(&store.get(&who.viewer, record.id).await), may(Action::Read), "{}", told(Action::Read));
+                    assert_eq!(
+                        went(&store.get(&who.viewer, record.id).await),
+                        may(Action::Read),
+                        "{}",
+                        told(Action::Read)
+                    );
                     let edit = store.update(&who.viewer, record.id, harmless(kind, round), None, None).await;
                     assert_eq!(went(&edit), may(Action::Update), "{}", told(Action::Update));
                     let gone = store.delete(&who.viewer, record.id, None).await;
@@ -274,7 +289,8 @@ async fn every_kind_role_and_action_follows_the_rules() {
                         store.restore_record(&who.viewer, record.id, None).await.unwrap();
                     }
                     if kind != Kind::Person {
-                        let newcomer = world.hub.person(&format!("n{checked}"), Role::Guest).await.person().unwrap();
+                        let newcomer =
+                            world.hub.person(&format!("n{checked}"), Role::Guest).await.person().unwrap();
                         let project = if kind == Kind::Project { None } else { world.project(place) };
                         let made = store
                             .create(&who.viewer, kind, project, world.fields(kind, place, newcomer), None)
@@ -363,7 +379,9 @@ async fn nothing_leaks(plan: Vec<Step>) {
                 let role = ["viewer", "editor", "owner"][role];
                 let person = people[who].person().unwrap().to_string();
                 let fields = fields([("person", person.into()), ("role", role.into())]);
-                if let Ok(record) = store.create(&system(), Kind::Membership, Some(*project), fields, None).await {
+                if let Ok(record) =
+                    store.create(&system(), Kind::Membership, Some(*project), fields, None).await
+                {
                     made.push(record.id);
                 }
             }
@@ -374,12 +392,15 @@ async fn nothing_leaks(plan: Vec<Step>) {
                     let text = format!("shared words number{number}");
                     let may = store.may(&people[by], Action::Create, On::Place(kind, project)).await.unwrap();
                     let by = if may { people[by].clone() } else { system() };
-                    if project.is_some() && store.get(&system(), project.unwrap()).await.is_ok_and(|p| p.deleted) {
+                    if project.is_some()
+                        && store.get(&system(), project.unwrap()).await.is_ok_and(|p| p.deleted)
+                    {
                         continue;
                     }
                     let document = hub.document(&by, project, &format!("d{number}"), &text).await;
                     let blob = document.text("file").parse().unwrap();
-                    let passage = Passage { ordinal: 0, heading: String::new(), text, location: Default::default() };
+                    let passage =
+                        Passage { ordinal: 0, heading: String::new(), text, location: Default::default() };
                     store.put_passages(document.id, blob, 1, vec![passage]).await.unwrap();
                     made.push(document.id);
                     continue;
@@ -395,7 +416,8 @@ async fn nothing_leaks(plan: Vec<Step>) {
             }
             Step::Open { project, open } => {
                 let Some(project) = projects.get(project) else { continue };
-                let _changed = store.update(&system(), *project, fields([("open", open.into())]), None, None).await;
+                let _changed =
+                    store.update(&system(), *project, fields([("open", open.into())]), None, None).await;
             }
             Step::Delete { which } => {
                 if let Some(id) = made.get(which) {
@@ -417,15 +439,22 @@ async fn nothing_leaks(plan: Vec<Step>) {
         let mut readable = BTreeMap::new();
         let everybody = people.iter().chain([&hub.keeper]).filter_map(Viewer::person);
         let members = store.list(&system(), ListQuery::of(Kind::Membership).limit(200)).await.unwrap();
-        let ids: BTreeSet<_> =
-            made.iter().copied().chain(everybody).chain(members.items.iter().map(|record| record.id)).collect();
+        let ids: BTreeSet<_> = made
+            .iter()
+            .copied()
+            .chain(everybody)
+            .chain(members.items.iter().map(|record| record.id))
+            .collect();
         for id in &ids {
             if let Ok(record) = store.get(viewer, *id).await {
                 readable.insert(*id, record);
             }
         }
         let living = |kind| {
-            readable.values().filter(|record| record.kind == kind && !record.deleted).map(|record| record.id)
+            readable
+                .values()
+                .filter(|record| record.kind == kind && !record.deleted)
+                .map(|record| record.id)
                 .collect::<BTreeSet<_>>()
         };
         let counts = store.counts(viewer).await.unwrap();

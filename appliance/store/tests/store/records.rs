@@ -15,7 +15,13 @@ async fn a_record_carries_who_when_and_every_change() {
 
     let changed = hub
         .store
-        .update(&hub.keeper, made.id, fields([("title", "Water is back".into()), ("body", "At ten.".into())]), Some(1), None)
+        .update(
+            &hub.keeper,
+            made.id,
+            fields([("title", "Water is back".into()), ("body", "At ten.".into())]),
+            Some(1),
+            None,
+        )
         .await
         .unwrap();
     assert_eq!((changed.version, changed.changed_by), (2, hub.keeper.person()));
@@ -114,10 +120,20 @@ async fn what_does_not_fit_is_refused_and_nothing_stays() {
     let refused = [
         create(Kind::Notice, None, fields([("title", "A".into())])).await,
         create(Kind::Notice, None, fields([("title", "A".into()), ("level", "loud".into())])).await,
-        create(Kind::Notice, None, fields([("title", "A".into()), ("level", "info".into()), ("x", "y".into())])).await,
+        create(
+            Kind::Notice,
+            None,
+            fields([("title", "A".into()), ("level", "info".into()), ("x", "y".into())]),
+        )
+        .await,
         create(Kind::Assessment, None, fields([])).await,
         create(Kind::Team, Some(RecordId::new()), fields([("name", "A".into())])).await,
-        create(Kind::Message, None, fields([("body", "A".into()), ("reply_to", RecordId::new().to_string().into())])).await,
+        create(
+            Kind::Message,
+            None,
+            fields([("body", "A".into()), ("reply_to", RecordId::new().to_string().into())]),
+        )
+        .await,
     ];
     for outcome in refused {
         let error = outcome.unwrap_err();
@@ -215,8 +231,11 @@ async fn lists_find_by_field_by_set_element_and_by_how_a_line_starts() {
     hub.store.delete(&hub.keeper, made[0], None).await.unwrap();
     assert_eq!(titles(of().equals("tags", "all")).await, ["Zebra", "Equal", "autre"]);
     assert_eq!(titles(of().order(Order::Changed)).await[0], "autre");
-    for refused in [of().equals("size", 3_i64), of().equals("tags", "a").order(Order::Changed), starts("x").equals("no", "x")]
-    {
+    for refused in [
+        of().equals("size", 3_i64),
+        of().equals("tags", "a").order(Order::Changed),
+        starts("x").equals("no", "x"),
+    ] {
         assert!(hub.store.list(&Viewer::anonymous(), refused).await.is_err());
     }
 }
