@@ -135,7 +135,11 @@ mod tests {
         for (name, lane) in [("index", Lane::Index), ("sync", Lane::Sync), ("person", Lane::Person)] {
             let (store, order) = (store.clone(), order.clone());
             waiting.push(tokio::spawn(async move {
-                store.write(lane, move |_| Ok(lock(&order).push(name))).await
+                let work = move |_: &mut writer::Desk<'_>| {
+                    lock(&order).push(name);
+                    Ok(())
+                };
+                store.write(lane, work).await
             }));
         }
         let deadline = Instant::now() + Duration::from_secs(20);

@@ -93,7 +93,7 @@ pub(crate) fn allowed(connection: &Connection, eyes: Eyes, action: Action, subje
 /// Living records that may be read.
 pub(crate) fn readable(alias: &'static str) -> &'static str {
     static RULE: OnceLock<String> = OnceLock::new();
-    aliased(&RULE, alias, |kind| read_rule(kind))
+    aliased(&RULE, alias, read_rule)
 }
 
 /// Records that may be deleted, and tombstones that may be seen and brought back.

@@ -20,6 +20,12 @@ use crate::common::{Hub, notice, options, system};
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
+impl Shared {
+    fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
@@ -37,8 +43,7 @@ fn passphrase() -> Secret {
 async fn backed_up(hub: &Hub) -> Vec<u8> {
     let to = Shared::default();
     hub.store.backup(&hub.keeper, Box::new(to.clone()), passphrase(), Progress::default()).await.unwrap();
-    let bytes = to.0.lock().unwrap().clone();
-    bytes
+    to.bytes()
 }
 
 fn refusal(bytes: &[u8], with: &Secret, dir: &Path) -> BackupError {
@@ -74,7 +79,7 @@ async fn everything_comes_back_under_a_new_identity() {
     let summary = hub.store.backup(&hub.keeper, Box::new(to.clone()), passphrase(), progress).await.unwrap();
     assert_eq!((summary.files, summary.hub_name.as_str()), (1, "Test hub"));
     assert_eq!(told.load(Ordering::SeqCst), 0, "it says when all is done");
-    let bytes = to.0.lock().unwrap().clone();
+    let bytes = to.bytes();
     assert!(bytes.starts_with(b"age-encryption.org/v1"));
     assert!(!bytes.windows(11).any(|window| window == b"the content"));
     assert!(matches!(

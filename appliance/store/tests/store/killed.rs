@@ -27,19 +27,19 @@ fn writes_until_it_is_killed() {
         if !store.setup_state().await.unwrap().claimed {
             store.claim("TESTCODE", account("ana"), "x", "en").await.unwrap();
         }
-        let mut tasks = Vec::new();
+        let mut tasks = tokio::task::JoinSet::<()>::new();
         for _ in 0..4 {
             let store = store.clone();
-            tasks.push(tokio::spawn(async move {
+            tasks.spawn(async move {
                 loop {
                     let made =
                         store.create(&system(), Kind::Notice, None, notice("alive"), None).await.unwrap();
                     // One line in one write, so that a kill never leaves half an id that looks whole.
                     std::io::stdout().lock().write_all(format!("ack {}\n", made.id).as_bytes()).unwrap();
                 }
-            }));
+            });
         }
-        tasks.push(tokio::spawn(async move {
+        tasks.spawn(async move {
             loop {
                 let text = RecordId::new().to_string();
                 let mut writer = store.blob_writer(1000).unwrap();
@@ -63,9 +63,9 @@ fn writes_until_it_is_killed() {
                 store.put_passages(document.id, blob, 1, passages).await.unwrap();
                 std::io::stdout().lock().write_all(format!("indexed {}\n", document.id).as_bytes()).unwrap();
             }
-        }));
-        for task in tasks {
-            task.await.unwrap();
+        });
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap();
         }
     });
 }

@@ -231,7 +231,9 @@ fn harmless(kind: Kind, round: usize) -> Fields {
     match kind {
         Kind::Project | Kind::Person | Kind::Team => fields([("name", text.into())]),
         Kind::Response => fields([("note", text.into())]),
-        Kind::Membership => fields([("role", if round % 2 == 0 { "editor" } else { "viewer" }.into())]),
+        Kind::Membership => {
+            fields([("role", if round.is_multiple_of(2) { "editor" } else { "viewer" }.into())])
+        }
         Kind::Message => fields([("body", text.into())]),
         _ => fields([("title", text.into())]),
     }
