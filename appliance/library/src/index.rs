@@ -13,5 +13,5 @@ mod rounds;
 
 pub(crate) use courtesy::Courtesy;
 pub use outcome::{IndexError, IndexLimits, IndexOutcome, IndexState, Progress, Trouble};
-pub(crate) use reading::Indexer;
+pub(crate) use reading::{Indexer, READING_VERSION, stored};
 pub(crate) use rounds::run;

@@ -1,6 +1,9 @@
 //! The library as the rest of the hub sees it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cairn_inference::{Embed, Generate};
 use cairn_store::{Store, StoreError, Viewer};
@@ -51,6 +54,28 @@ pub(crate) struct Parts {
     pub(crate) embed: Arc<dyn Embed>,
     pub(crate) generate: Arc<dyn Generate>,
     pub(crate) courtesy: Courtesy,
+    pub(crate) patience: Patience,
+}
+
+/// How long a person's question waits for the embedding model before the words alone decide.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For the embedding of the question.
+    pub(crate) question: Duration,
+    /// For the embedding of the best passages' sentences.
+    pub(crate) sentences: Duration,
+    /// For the embedding of one sentence of an answer.
+    pub(crate) check: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            question: Duration::from_millis(800),
+            sentences: Duration::from_millis(150),
+            check: Duration::from_millis(500),
+        }
+    }
 }
 
 impl Library {
@@ -62,7 +87,13 @@ impl Library {
         generate: Arc<dyn Generate>,
         config: LibraryConfig,
     ) -> Self {
-        let parts = Arc::new(Parts { store, embed, generate, courtesy: Courtesy::default() });
+        let parts = Arc::new(Parts {
+            store,
+            embed,
+            generate,
+            courtesy: Courtesy::default(),
+            patience: Patience::default(),
+        });
         let extractor = Extractor::new(config.extractor);
         let indexer = Arc::new(Indexer::new(parts.clone(), extractor, config.limits));
         let task = tokio::spawn(index::run(indexer.clone())).abort_handle();

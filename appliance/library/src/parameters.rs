@@ -65,7 +65,8 @@ pub struct Support {
 }
 
 /// Words and meaning, fused.
-pub const FUSION: Fusion = Fusion { k: 20.0, words: 1.0, meaning: 1.0, other_language: 0.3, decay: 1.0, depth: 50 };
+pub const FUSION: Fusion =
+    Fusion { k: 20.0, words: 1.0, meaning: 1.0, other_language: 0.3, decay: 1.0, depth: 50 };
 
 /// With embeddings.
 pub const VERDICT: VerdictModel =
@@ -76,13 +77,8 @@ pub const VERDICT_BY_WORDS: VerdictModel =
     VerdictModel { bias: -4.0, cosine: 0.0, coverage: 7.0, sentence: 0.0, threshold: 0.5 };
 
 /// Marking.
-pub const MARKING: Marking = Marking {
-    similarity_weight: 0.6,
-    least: 0.3,
-    share_of_best: 0.8,
-    most: 3,
-    shortest_sentence: 12,
-};
+pub const MARKING: Marking =
+    Marking { similarity_weight: 0.6, least: 0.3, share_of_best: 0.8, most: 3, shortest_sentence: 12 };
 
 /// Checking of answers.
 pub const SUPPORT: Support =

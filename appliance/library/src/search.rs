@@ -13,7 +13,7 @@ pub use types::{Degraded, Hit, Mode, SearchQuery, SearchResults, Span};
 
 pub(crate) use fusion::{Ranking, diversify, fuse};
 pub(crate) use mark::{Marking, QuestionWords};
-pub(crate) use retrieve::{Found, FoundPassage, retrieve};
+pub(crate) use retrieve::{Found, FoundPassage, Rankings, fetch, rank, rankings, retrieve};
 
 use crate::library::Parts;
 

@@ -17,8 +17,6 @@ use crate::{
     text::{Language, fold},
 };
 
-/// How long the check of one sentence waits for its embedding; then the words alone decide.
-const CHECK_DEADLINE: Duration = Duration::from_millis(500);
 /// How long the model may be silent before the answer counts as broken. Reading a prompt on the smallest
 /// board takes about a minute; waiting in the queue has no such limit, the place is shown.
 const SILENCE_DEADLINE: Duration = Duration::from_secs(300);
@@ -215,7 +213,7 @@ impl Checker {
             return None;
         }
         let call = self.parts.embed.embed(vec![sentence.to_owned()], EmbedRole::Query);
-        let vectors = tokio::time::timeout(CHECK_DEADLINE, call).await.ok()?.ok()?;
+        let vectors = tokio::time::timeout(self.parts.patience.check, call).await.ok()?.ok()?;
         let vector = vectors.first()?;
         candidates.into_iter().map(|candidate| cosine(vector, candidate)).reduce(f32::max)
     }

@@ -159,12 +159,10 @@ mod tests {
 
     #[test]
     fn marks_of_every_shape_are_read() {
-        expect("A [1, 2]. B [1-3]. C [Passage 4]. D【5】.", &[
-            ("A.", &[1, 2]),
-            ("B.", &[1, 2, 3]),
-            ("C.", &[4]),
-            ("D.", &[5]),
-        ]);
+        expect(
+            "A [1, 2]. B [1-3]. C [Passage 4]. D【5】.",
+            &[("A.", &[1, 2]), ("B.", &[1, 2, 3]), ("C.", &[4]), ("D.", &[5])],
+        );
         expect("Press [Enter] twice.", &[("Press [Enter] twice.", &[])]);
         expect("Huge [1-4000000000].", &[("Huge.", &(1..=16).collect::<Vec<_>>())]);
     }

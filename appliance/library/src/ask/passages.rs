@@ -1,14 +1,12 @@
 //! The first half of an answer: the passages, their marked sentences, and the evidence for the verdict.
 
-use std::time::Duration;
-
 use cairn_inference::EmbedRole;
 use cairn_store::{IndexProgress, StoreError, Viewer};
 
 use super::Evidence;
 use crate::{
     library::Parts,
-    search::{Degraded, Hit, Marking, Mode, QuestionWords, retrieve},
+    search::{Degraded, Found, FoundPassage, Hit, Marking, Mode, QuestionWords, retrieve},
     text::clip,
 };
 
@@ -18,8 +16,6 @@ const EMBEDDED_HITS: usize = 3;
 const MAX_EMBEDDED_SENTENCES: usize = 20;
 /// Longest part of a sentence that is embedded, in characters.
 const MAX_SENTENCE_CHARS: usize = 400;
-/// How long the passages wait for the embedding of their sentences; then the words alone mark.
-const SENTENCE_DEADLINE: Duration = Duration::from_millis(150);
 
 /// What was read for a question.
 pub(crate) struct Reading {
@@ -42,7 +38,11 @@ pub(crate) async fn read(
     limit: usize,
     progress: IndexProgress,
 ) -> Result<Reading, StoreError> {
-    let found = retrieve(parts, viewer, question, mode, limit, progress).await?;
+    Ok(weigh(parts, question, retrieve(parts, viewer, question, mode, limit, progress).await?).await)
+}
+
+/// Marks what was found and weighs it.
+pub(crate) async fn weigh(parts: &Parts, question: &str, found: Found) -> Reading {
     let words = found.question_words(question);
     let coverage = found.passages.iter().map(|found| whole_coverage(&words, found)).fold(0.0, f32::max);
     let mut markings: Vec<Marking<'_>> =
@@ -64,11 +64,11 @@ pub(crate) async fn read(
         .into_iter()
         .map(|sentence| (u32::try_from(sentence.hit + 1).unwrap_or(u32::MAX), sentence.vector))
         .collect();
-    Ok(Reading { hits, evidence, sentences, degraded: found.degraded })
+    Reading { hits, evidence, sentences, degraded: found.degraded }
 }
 
 /// How much of the question stands in the passage with its title and headings.
-fn whole_coverage(words: &QuestionWords, found: &crate::search::FoundPassage) -> f32 {
+fn whole_coverage(words: &QuestionWords, found: &FoundPassage) -> f32 {
     let passage = &found.passage;
     words.coverage(&format!("{}\n{}\n{}", passage.title, passage.heading, passage.text))
 }
@@ -99,7 +99,7 @@ async fn embed_sentences(parts: &Parts, question: &[f32], markings: &[Marking<'_
     }
     let texts = chosen.iter().map(|(_, _, text)| text.clone()).collect();
     let call = parts.embed.embed(texts, EmbedRole::Query);
-    let Ok(Ok(vectors)) = tokio::time::timeout(SENTENCE_DEADLINE, call).await else {
+    let Ok(Ok(vectors)) = tokio::time::timeout(parts.patience.sentences, call).await else {
         return Vec::new();
     };
     chosen

@@ -155,10 +155,7 @@ mod tests {
 
     #[test]
     fn other_matters_are_not_supported() {
-        assert_eq!(
-            check("Paracetamol lowers a fever in children."),
-            WordCheck::Unsupported(Reason::Words)
-        );
+        assert_eq!(check("Paracetamol lowers a fever in children."), WordCheck::Unsupported(Reason::Words));
         assert_eq!(check("Yes."), WordCheck::Unsupported(Reason::Words));
     }
 

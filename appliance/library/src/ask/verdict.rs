@@ -40,10 +40,8 @@ const fn model_for(evidence: &Evidence) -> &'static VerdictModel {
 pub(crate) fn with(model: &VerdictModel, evidence: &Evidence) -> f32 {
     let cosine = evidence.cosine.unwrap_or(0.0);
     let sentence = evidence.sentence.unwrap_or(cosine);
-    let sum = model.bias
-        + model.cosine * cosine
-        + model.coverage * evidence.coverage
-        + model.sentence * sentence;
+    let sum =
+        model.bias + model.cosine * cosine + model.coverage * evidence.coverage + model.sentence * sentence;
     1.0 / (1.0 + (-sum).exp())
 }
 

@@ -156,7 +156,9 @@ impl Indexer {
         let mut passages = Vec::new();
         let mut splitter = Splitter::new(|passage| passages.push(stored(passage)));
         // Cutting while the child still reads keeps only the passages in memory, not the blocks too.
-        let read = self.extractor.extract_to(file, &hint, |blocks| blocks.iter().for_each(|block| splitter.block(block)));
+        let read = self
+            .extractor
+            .extract_to(file, &hint, |blocks| blocks.iter().for_each(|block| splitter.block(block)));
         let read = read.await;
         splitter.finish();
         match read {

@@ -1,10 +1,6 @@
 //! The background task: rounds of work, and what wakes them.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use cairn_store::{PendingDocument, StoreError};
 use cairn_sync::{Kind, RecordId};

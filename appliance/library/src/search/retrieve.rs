@@ -1,9 +1,6 @@
 //! From a question to passages: both rankings, fused, diversified, fetched.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Instant};
 
 use cairn_inference::EmbedRole;
 use cairn_store::{IndexProgress, PassageId, Scored, StoreError, StoredPassage, Viewer};
@@ -15,8 +12,6 @@ use crate::{
     text::{Language, clip},
 };
 
-/// How long a search waits for the embedding of its query before it goes on with words alone.
-pub(crate) const EMBED_DEADLINE: Duration = Duration::from_millis(800);
 /// How many fused passages are fetched before diversification cuts to the limit.
 const FETCH_FACTOR: usize = 2;
 
@@ -65,6 +60,16 @@ impl Found {
     }
 }
 
+/// Both rankings for one question, before they are fused.
+#[derive(Default)]
+pub(crate) struct Rankings {
+    pub(crate) words: Vec<Scored>,
+    pub(crate) meaning: Vec<Scored>,
+    pub(crate) vector: Option<Vec<f32>>,
+    pub(crate) degraded: Option<Degraded>,
+    pub(crate) embedding_ms: u64,
+}
+
 /// Finds the best passages for `question` among what `viewer` may read.
 pub(crate) async fn retrieve(
     parts: &Parts,
@@ -75,58 +80,80 @@ pub(crate) async fn retrieve(
     progress: IndexProgress,
 ) -> Result<Found, StoreError> {
     let text = clip(question.trim(), MAX_QUERY_CHARS);
-    let nothing = Found {
-        passages: Vec::new(),
-        best_cosine: None,
-        vector: None,
-        mode: wanted,
-        degraded: None,
-        embedding_ms: 0,
+    let rankings = if text.is_empty() || limit == 0 {
+        Rankings::default()
+    } else {
+        rankings(parts, viewer, text, wanted, progress).await?
     };
-    if text.is_empty() || limit == 0 {
-        return Ok(nothing);
-    }
+    fetch(parts, viewer, rankings, Language::of(text), wanted, limit).await
+}
+
+/// Asks the store by words and by meaning.
+pub(crate) async fn rankings(
+    parts: &Parts,
+    viewer: &Viewer,
+    text: &str,
+    wanted: Mode,
+    progress: IndexProgress,
+) -> Result<Rankings, StoreError> {
     let by_words = async {
         match wanted {
             Mode::Meaning => Ok(Vec::new()),
             Mode::Hybrid | Mode::Words => parts.store.search_text(viewer, text, FUSION.depth).await,
         }
     };
-    let started = Instant::now();
-    let by_meaning = async {
-        if wanted == Mode::Words || progress.embedded == 0 {
-            let why = (wanted != Mode::Words).then_some(Degraded::NoEmbedding);
-            return Ok((None, Vec::new(), why, 0));
-        }
-        let vector = embed_query(parts, text).await;
-        let embedding_ms = millis(started);
-        match vector {
-            Ok(vector) => {
-                let hits = parts.store.search_vector(viewer, &vector, FUSION.depth).await?;
-                let behind = progress.embedded < progress.passages;
-                let why = behind.then_some(Degraded::StillEmbedding {
-                    embedded: progress.embedded,
-                    passages: progress.passages,
-                });
-                Ok((Some(vector), hits, why, embedding_ms))
-            }
-            Err(why) => Ok((None, Vec::new(), Some(why), embedding_ms)),
-        }
-    };
-    let (words, meaning) = tokio::join!(by_words, by_meaning);
-    let mut words: Vec<Scored> = words?;
-    let (vector, meaning, degraded, embedding_ms): (_, Vec<Scored>, _, _) = meaning.map_err(|error: StoreError| error)?;
-    let mode = match (wanted, vector.is_some()) {
-        (Mode::Words, _) | (_, false) => Mode::Words,
-        (wanted, true) => wanted,
-    };
-    if wanted == Mode::Meaning && mode == Mode::Words {
-        words = parts.store.search_text(viewer, text, FUSION.depth).await?;
+    let (words, meaning) = tokio::join!(by_words, by_meaning(parts, viewer, text, wanted, progress));
+    let mut found = meaning?;
+    found.words = words?;
+    if wanted == Mode::Meaning && found.vector.is_none() {
+        found.words = parts.store.search_text(viewer, text, FUSION.depth).await?;
     }
+    Ok(found)
+}
 
-    let ranked = rank(&words, &meaning, &FUSION, Language::of(text));
-    let wanted_ids: Vec<PassageId> = ranked.iter().take(limit * FETCH_FACTOR).map(|(id, _)| *id).collect();
-    let stored = parts.store.passages(viewer, &wanted_ids).await?;
+async fn by_meaning(
+    parts: &Parts,
+    viewer: &Viewer,
+    text: &str,
+    wanted: Mode,
+    progress: IndexProgress,
+) -> Result<Rankings, StoreError> {
+    if wanted == Mode::Words {
+        return Ok(Rankings::default());
+    }
+    if progress.embedded == 0 {
+        let nothing_to_find = progress.passages == 0;
+        let degraded = (!nothing_to_find).then_some(Degraded::NoEmbedding);
+        return Ok(Rankings { degraded, ..Rankings::default() });
+    }
+    let started = Instant::now();
+    let vector = embed_query(parts, text).await;
+    let embedding_ms = millis(started);
+    match vector {
+        Ok(vector) => {
+            let meaning = parts.store.search_vector(viewer, &vector, FUSION.depth).await?;
+            let degraded = (progress.embedded < progress.passages).then_some(Degraded::StillEmbedding {
+                embedded: progress.embedded,
+                passages: progress.passages,
+            });
+            Ok(Rankings { words: Vec::new(), meaning, vector: Some(vector), degraded, embedding_ms })
+        }
+        Err(why) => Ok(Rankings { degraded: Some(why), embedding_ms, ..Rankings::default() }),
+    }
+}
+
+/// Fuses the rankings and fetches the best passages.
+pub(crate) async fn fetch(
+    parts: &Parts,
+    viewer: &Viewer,
+    rankings: Rankings,
+    language: Language,
+    wanted: Mode,
+    limit: usize,
+) -> Result<Found, StoreError> {
+    let ranked = rank(&rankings.words, &rankings.meaning, &FUSION, language);
+    let ids: Vec<PassageId> = ranked.iter().take(limit * FETCH_FACTOR).map(|(id, _)| *id).collect();
+    let stored = parts.store.passages(viewer, &ids).await?;
     let mut by_id: HashMap<PassageId, StoredPassage> =
         stored.into_iter().map(|passage| (passage.id, passage)).collect();
     let mut passages: Vec<(StoredPassage, f32)> =
@@ -135,11 +162,11 @@ pub(crate) async fn retrieve(
     passages.truncate(limit);
     Ok(Found {
         passages: passages.into_iter().map(|(passage, score)| FoundPassage { passage, score }).collect(),
-        best_cosine: meaning.first().map(|hit| hit.score),
-        vector,
-        mode,
-        degraded,
-        embedding_ms,
+        best_cosine: rankings.meaning.first().map(|hit| hit.score),
+        mode: if rankings.vector.is_some() { wanted } else { Mode::Words },
+        vector: rankings.vector,
+        degraded: rankings.degraded,
+        embedding_ms: rankings.embedding_ms,
     })
 }
 
@@ -160,10 +187,7 @@ pub(crate) fn rank(
     // language still finds.
     let meaning_weight = if words.is_empty() { 1.0 } else { meaning_weight };
     fuse(
-        &[
-            Ranking { keys: &words, weight: fusion.words },
-            Ranking { keys: &meaning, weight: meaning_weight },
-        ],
+        &[Ranking { keys: &words, weight: fusion.words }, Ranking { keys: &meaning, weight: meaning_weight }],
         fusion.k,
     )
 }
@@ -171,7 +195,7 @@ pub(crate) fn rank(
 /// The embedding of a question, or why there is none.
 async fn embed_query(parts: &Parts, text: &str) -> Result<Vec<f32>, Degraded> {
     let call = parts.embed.embed(vec![text.to_owned()], EmbedRole::Query);
-    match tokio::time::timeout(EMBED_DEADLINE, call).await {
+    match tokio::time::timeout(parts.patience.question, call).await {
         Ok(Ok(vectors)) => vectors.into_iter().next().ok_or(Degraded::NoEmbedding),
         Ok(Err(error)) => {
             tracing::debug!(%error, "the query was not embedded; searching by words");

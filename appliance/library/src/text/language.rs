@@ -17,22 +17,24 @@ const SIGNS: [(Language, &[&str]); 3] = [
     (
         Language::English,
         &[
-            "the", "is", "are", "how", "what", "when", "which", "where", "do", "does", "can", "should", "i", "my",
-            "to", "of", "and", "with", "for", "it", "you", "we", "why", "who",
+            "the", "is", "are", "how", "what", "when", "which", "where", "do", "does", "can", "should", "i",
+            "my", "to", "of", "and", "with", "for", "it", "you", "we", "why", "who",
         ],
     ),
     (
         Language::Spanish,
         &[
-            "el", "los", "las", "una", "del", "cuando", "cuanto", "cuanta", "cuantas", "cuantos", "donde", "como",
-            "con", "para", "por", "hay", "puedo", "puede", "debo", "debe", "y", "agua", "que", "se", "lo", "en",
+            "el", "los", "las", "una", "del", "cuando", "cuanto", "cuanta", "cuantas", "cuantos", "donde",
+            "como", "con", "para", "por", "hay", "puedo", "puede", "debo", "debe", "y", "agua", "que", "se",
+            "lo", "en",
         ],
     ),
     (
         Language::French,
         &[
-            "le", "les", "des", "une", "du", "quand", "combien", "comment", "avec", "pour", "faut", "peut", "dois",
-            "doit", "est", "et", "quel", "quelle", "au", "dans", "l", "d", "on", "je", "il", "que", "eau",
+            "le", "les", "des", "une", "du", "quand", "combien", "comment", "avec", "pour", "faut", "peut",
+            "dois", "doit", "est", "et", "quel", "quelle", "au", "dans", "l", "d", "on", "je", "il", "que",
+            "eau",
         ],
     ),
 ];
@@ -62,7 +64,11 @@ impl Language {
         let words: Vec<&str> = folded.unicode_words().flat_map(|word| word.split('\'')).collect();
         let count = |signs: &[&str]| words.iter().filter(|word| signs.contains(word)).count();
         // `max_by_key` takes the last of equals, so English, the default, is looked at last.
-        SIGNS.iter().rev().max_by_key(|(_, signs)| count(signs)).map_or(Self::English, |(language, _)| *language)
+        SIGNS
+            .iter()
+            .rev()
+            .max_by_key(|(_, signs)| count(signs))
+            .map_or(Self::English, |(language, _)| *language)
     }
 }
 
