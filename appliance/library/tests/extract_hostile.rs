@@ -247,19 +247,3 @@ fn a_file_that_needs_too_much_memory_or_time_is_stopped() {
 fn a_file_that_is_none_is_not_read() {
     assert!(cairn_library::extract::Input::from_file(File::open("/dev/zero").unwrap()).is_err());
 }
-
-#[test]
-fn what_was_read_when_time_is_up_counts() {
-    use cairn_library::extract::{Input, Notice, extract};
-    // Text is handed over as it is read; a page when it was parsed, which takes seconds for this one.
-    for (name, paragraph, time) in [
-        ("a.txt", format!("{ENGLISH}\n\n"), Duration::ZERO),
-        ("a.html", format!("<p>{ENGLISH}</p>"), Duration::from_millis(300)),
-    ] {
-        let limits = Limits { soft_time: time, ..Limits::default() };
-        let bytes = paragraph.repeat(200_000).into_bytes();
-        let document = extract(&Input::from_bytes(bytes), &Hint::from_name(name), &limits).unwrap();
-        assert_eq!(document.summary.notices, [Notice::Cut(Limit::Seconds(0))], "{name}");
-        assert!((1..200_000).contains(&document.blocks.len()), "{name}: {} blocks", document.blocks.len());
-    }
-}

@@ -234,3 +234,45 @@ fn one_line(text: &str) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().filter(|c| !c.is_control()).take(TITLE_CHARS).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_was_read_when_time_is_up_counts() {
+        let limits = Limits { soft_time: Duration::ZERO, ..Limits::default() };
+        let mut held = Vec::new();
+        let mut sink = |blocks| {
+            held.extend::<Vec<Block>>(blocks);
+            Ok(())
+        };
+        let mut output = Output::new(&limits, &mut sink);
+        assert_eq!(output.next(), Next::Stop);
+        for _ in 0..3 {
+            assert_eq!(output.push(BlockKind::Paragraph, "words", &Location::default()), Ok(Next::Continue));
+        }
+        let summary = output.finish(Format::Text).unwrap();
+        assert_eq!(summary.notices, [Notice::Cut(Limit::Seconds(0))]);
+        assert_eq!(held.len(), 3);
+    }
+
+    #[test]
+    fn nothing_passes_the_limits_and_long_text_is_continued() {
+        let limits = Limits { blocks: 3, ..Limits::default() };
+        let mut held = Vec::new();
+        let mut sink = |blocks| {
+            held.extend::<Vec<Block>>(blocks);
+            Ok(())
+        };
+        let mut output = Output::new(&limits, &mut sink);
+        let long = "word ".repeat(BLOCK_BYTES);
+        assert_eq!(output.push(BlockKind::Paragraph, &long, &Location::default()), Ok(Next::Stop));
+        let summary = output.finish(Format::Text).unwrap();
+        assert_eq!(summary.notices, [Notice::Cut(Limit::Blocks(3))]);
+        assert!(held.iter().all(|block| block.text.len() <= BLOCK_BYTES && block.text.ends_with("word")));
+        assert_eq!(held.len(), 3);
+    }
+}
