@@ -22,19 +22,17 @@ pub(crate) fn run(data: PathBuf, arguments: RunArguments) -> Result<(), Failure>
     folder.prepare(Users::choose(&folder, &embedding_model))?;
     let data: [OsString; 2] = ["--data".into(), folder.root().into()];
     let hub = RoleSpec {
-        arguments: ["role".into(), "hub".into()]
-            .into_iter()
-            .chain(data.clone())
-            .chain(as_words(&arguments))
-            .collect(),
+        arguments: words(["role", "hub"]).chain(data.clone()).chain(as_words(&arguments)).collect(),
+        // SQLite's larger sorts go there: the hub may write nowhere else.
+        environment: vec![("TMPDIR".into(), folder.temporary().into())],
         policy: Policy::HUB,
     };
     let infer = RoleSpec {
-        arguments: ["role".into(), "infer".into()]
-            .into_iter()
+        arguments: words(["role", "infer"])
             .chain(data)
             .chain(["--embedding-model".into(), embedding_model.into_os_string()])
             .collect(),
+        environment: Vec::new(),
         policy: Policy::INFER,
     };
     let notify = Notify::from_environment().unwrap_or_else(|error| {
@@ -49,6 +47,10 @@ pub(crate) fn run(data: PathBuf, arguments: RunArguments) -> Result<(), Failure>
         let tree = Tree::new(TreeConfig { hub, infer, data: folder.hub(), watchdog: None, notify });
         tree.run().await.map_err(while_doing("running the hub"))
     })
+}
+
+fn words<const N: usize>(words: [&str; N]) -> impl Iterator<Item = OsString> {
+    words.map(OsString::from).into_iter()
 }
 
 /// The arguments of `cairn run` for the role `hub`, which serves what they say.

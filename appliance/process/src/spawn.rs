@@ -52,6 +52,7 @@ const HANDED_ON: &[&str] = &[
 pub struct RoleCommand {
     program: OsString,
     arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
     descriptors: Vec<(OwnedFd, RawFd)>,
     streams: [Stdio; 3],
 }
@@ -70,6 +71,7 @@ impl RoleCommand {
         Self {
             program: program.as_ref().to_owned(),
             arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
+            environment: Vec::new(),
             descriptors: Vec::new(),
             streams: [Stdio::null(), Stdio::inherit(), Stdio::inherit()],
         }
@@ -79,6 +81,13 @@ impl RoleCommand {
     #[must_use]
     pub fn inherit(mut self, descriptor: impl Into<OwnedFd>, number: RawFd) -> Self {
         self.descriptors.push((descriptor.into(), number));
+        self
+    }
+
+    /// Sets variables of the role's environment, besides the few that are handed on to every role.
+    #[must_use]
+    pub fn environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        self.environment.extend(variables);
         self
     }
 
@@ -104,6 +113,7 @@ impl RoleCommand {
         // A Ctrl-C on the terminal is for the supervisor, which ends the roles in order.
         command.process_group(0);
         command.envs(HANDED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.envs(self.environment);
         os::inherit_only(&mut command, self.descriptors);
         Command::from(command).kill_on_drop(true).spawn()
     }

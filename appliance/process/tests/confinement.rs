@@ -153,9 +153,15 @@ fn in_child(case: &str, folder: &Path) -> String {
             note("home", tried(fs::read_dir("/root")));
             note("connect", tried(TcpStream::connect(("127.0.0.1", port))));
             note("listen", tried(TcpListener::bind("127.0.0.1:0")));
-            note("itself", tried(Command::new("/proc/self/exe").arg("--list").stdout(Stdio::null()).status()));
+            note(
+                "itself",
+                tried(Command::new("/proc/self/exe").arg("--list").stdout(Stdio::null()).status()),
+            );
             note("program", tried(Command::new("/bin/true").status()));
-            note("lacking", report.lacking.iter().filter(|lack| lack.measure != Measure::User).count().to_string());
+            note(
+                "lacking",
+                report.lacking.iter().filter(|lack| lack.measure != Measure::User).count().to_string(),
+            );
         }
         "hub-around" => {
             Confinement::new(Profile::Hub).write(folder.join("hub")).apply().unwrap();
@@ -165,12 +171,15 @@ fn in_child(case: &str, folder: &Path) -> String {
             note("mount", tried(nix::mount::umount(Path::new("/proc"))));
             note("chroot", tried(nix::unistd::chroot(folder)));
             note("signal", tried(kill(getppid(), None)));
-            note("device", tried(nix::sys::stat::mknod(
-                &folder.join("hub/disk"),
-                nix::sys::stat::SFlag::S_IFBLK,
-                nix::sys::stat::Mode::S_IRUSR,
-                nix::sys::stat::makedev(8, 0),
-            )));
+            note(
+                "device",
+                tried(nix::sys::stat::mknod(
+                    &folder.join("hub/disk"),
+                    nix::sys::stat::SFlag::S_IFBLK,
+                    nix::sys::stat::Mode::S_IRUSR,
+                    nix::sys::stat::makedev(8, 0),
+                )),
+            );
         }
         "user" => {
             let report = Confinement::new(Profile::Hub).write(folder).user(Some(STRANGER)).apply().unwrap();
@@ -235,7 +244,8 @@ fn this_program() -> PathBuf {
 }
 
 fn run(case: &str, folder: &Path) -> String {
-    let output = Command::new(this_program()).args(["child", case]).arg(folder).stdin(Stdio::null()).output().unwrap();
+    let output =
+        Command::new(this_program()).args(["child", case]).arg(folder).stdin(Stdio::null()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{case}: {} {errors}", output.status);
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -243,7 +253,11 @@ fn run(case: &str, folder: &Path) -> String {
 
 fn expect(case: &str, folder: &Path, expected: &str) -> Result<(), Failed> {
     let got = run(case, folder);
-    if got == expected { Ok(()) } else { Err(format!("{case}\n  got      {got}\n  expected {expected}").into()) }
+    if got == expected {
+        Ok(())
+    } else {
+        Err(format!("{case}\n  got      {got}\n  expected {expected}").into())
+    }
 }
 
 fn infer_reads_its_models_and_nothing_else() -> Result<(), Failed> {
@@ -312,7 +326,8 @@ fn the_hub_owns_its_folder() -> Result<(), Failed> {
 }
 
 fn the_hub_reaches_around_no_rule() -> Result<(), Failed> {
-    let expected = "packet=refused unshare=refused mount=refused chroot=refused signal=refused device=refused";
+    let expected =
+        "packet=refused unshare=refused mount=refused chroot=refused signal=refused device=refused";
     expect("hub-around", folder().path(), expected)
 }
 
@@ -335,7 +350,8 @@ fn a_second_thread_is_refused() -> Result<(), Failed> {
 }
 
 fn a_child_ends_with_its_parent() -> Result<(), Failed> {
-    let mut middle = Command::new(this_program()).args(["child", "parent", "/"]).stdout(Stdio::piped()).spawn()?;
+    let mut middle =
+        Command::new(this_program()).args(["child", "parent", "/"]).stdout(Stdio::piped()).spawn()?;
     let mut pipe = middle.stdout.take().unwrap();
     let mut confined = [0; 9];
     pipe.read_exact(&mut confined)?;

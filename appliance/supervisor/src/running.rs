@@ -1,7 +1,6 @@
 //! One running process of a role: its control channel and its end, as events.
 
 use std::{
-    ffi::OsString,
     io,
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::ExitStatus,
@@ -13,7 +12,10 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use crate::message::{FromRole, Role, ToRole};
+use crate::{
+    message::{FromRole, Role, ToRole},
+    tree::RoleSpec,
+};
 
 /// Messages that may wait for a role to read them. A role that lets more pile up has stopped reading.
 const MAX_WAITING: usize = 32;
@@ -48,17 +50,19 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts `role` with `arguments`; `inference` becomes its descriptor for the channel to the hub.
+    /// Starts `role` as `spec` says; `inference` becomes its descriptor for the channel to the hub.
     pub(crate) fn start(
         role: Role,
         generation: u64,
-        arguments: &[OsString],
+        spec: &RoleSpec,
         inference: Option<UnixStream>,
         news: mpsc::Sender<News>,
     ) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let (sender, receiver) = Channel::<ToRole, FromRole>::new(ours)?.split();
-        let mut command = spawn::RoleCommand::new(arguments).inherit(theirs, spawn::CONTROL);
+        let mut command = spawn::RoleCommand::new(&spec.arguments)
+            .environment(spec.environment.clone())
+            .inherit(theirs, spawn::CONTROL);
         if let Some(inference) = inference {
             command = command.inherit(inference, spawn::INFERENCE);
         }

@@ -40,6 +40,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 pub struct RoleSpec {
     /// Arguments of this same binary.
     pub arguments: Vec<OsString>,
+    /// Variables of its environment.
+    pub environment: Vec<(OsString, OsString)>,
     /// Its times.
     pub policy: Policy,
 }
@@ -241,8 +243,7 @@ impl Tree {
         };
         let Some(branch) = self.branches.get_mut(&role) else { return Ok(()) };
         branch.generations += 1;
-        let arguments = &branch.spec.arguments;
-        let running = Running::start(role, branch.generations, arguments, inference, self.news.clone())?;
+        let running = Running::start(role, branch.generations, &branch.spec, inference, self.news.clone())?;
         tracing::info!(%role, pid = running.pid, "started");
         branch.running = Some(running);
         if role == Role::Infer {

@@ -83,7 +83,11 @@ impl Router {
     #[must_use]
     pub fn new(local: Arc<dyn Generate>, routing: watch::Receiver<Routing>) -> Self {
         let known = Known { connectivity: Connectivity::new(false), rest_until: None };
-        Self { local, routing, memory: Arc::new(Memory { started: Instant::now(), known: Mutex::new(known) }) }
+        Self {
+            local,
+            routing,
+            memory: Arc::new(Memory { started: Instant::now(), known: Mutex::new(known) }),
+        }
     }
 
     /// Whether the cloud can be reached, as far as questions have shown.
@@ -118,7 +122,8 @@ impl Generate for Router {
             }
             (Mode::Cloud | Mode::Auto, Some(cloud)) => cloud,
         };
-        let (local, memory, auto) = (Arc::clone(&self.local), Arc::clone(&self.memory), routing.mode == Mode::Auto);
+        let (local, memory, auto) =
+            (Arc::clone(&self.local), Arc::clone(&self.memory), routing.mode == Mode::Auto);
         async_stream::stream! {
             let mut answer = cloud.answer(request.clone());
             let mut begun = false;

@@ -34,11 +34,8 @@ const PATIENCE: Patience = Patience {
     whole: Duration::from_secs(30),
 };
 /// For tests that wait for it to run out.
-const IMPATIENCE: Patience = Patience {
-    first_byte: Duration::from_millis(200),
-    idle: Duration::from_millis(200),
-    ..PATIENCE
-};
+const IMPATIENCE: Patience =
+    Patience { first_byte: Duration::from_millis(200), idle: Duration::from_millis(200), ..PATIENCE };
 
 /// How the server behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,11 +87,14 @@ async fn completions(State(server): State<Server>, headers: HeaderMap, Json(body
             return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
         }
         Manner::Redirects => {
-            return (StatusCode::TEMPORARY_REDIRECT, [("location", "https://elsewhere.example/")]).into_response();
+            return (StatusCode::TEMPORARY_REDIRECT, [("location", "https://elsewhere.example/")])
+                .into_response();
         }
         Manner::HugeLine => vec![format!("data: {}", "x".repeat(200_000))],
         Manner::Garbage => vec!["<html><body>Please sign in to the Wi-Fi".to_owned(), "\n".to_owned()],
-        Manner::ReportsError => vec![format!("data: {}\n\n", json!({ "error": { "message": "overloaded" } }))],
+        Manner::ReportsError => {
+            vec![format!("data: {}\n\n", json!({ "error": { "message": "overloaded" } }))]
+        }
     };
     let manner = server.manner;
     let stream = async_stream::stream! {
@@ -113,7 +113,8 @@ async fn completions(State(server): State<Server>, headers: HeaderMap, Json(body
 impl Server {
     async fn start(manner: Manner) -> (Self, SocketAddr) {
         let server = Self { manner, asked: Arc::default(), last: watch::Sender::new(None) };
-        let routes = Routes::new().route("/v1/chat/completions", post(completions)).with_state(server.clone());
+        let routes =
+            Routes::new().route("/v1/chat/completions", post(completions)).with_state(server.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -249,7 +250,11 @@ async fn auto_asks_the_cloud_and_falls_back_before_the_answer() {
     assert_eq!(text(&first), "From here.");
     assert!(!first.contains(&GenerateEvent::Restarted), "nothing had been written yet");
     assert_eq!(text(&events(&bad).await), "From here.");
-    assert_eq!((server.asked(), local.0.load(Ordering::SeqCst)), (1, 2), "the cloud is left alone for a while");
+    assert_eq!(
+        (server.asked(), local.0.load(Ordering::SeqCst)),
+        (1, 2),
+        "the cloud is left alone for a while"
+    );
 }
 
 #[tokio::test]

@@ -117,12 +117,11 @@ fn listen(
 
 fn confine(folder: &Folder, embedding_model: &Path) -> Result<ConfinementReport, Failure> {
     let memory = Board::read(folder.root()).memory_total.unwrap_or(LEAST_MEMORY * 2);
-    let program = std::env::current_exe().map_err(while_doing("finding the program's file"))?;
     Confinement::new(Profile::Hub)
         .write(folder.hub())
         .write(folder.models())
         // The extractor is this program in another role.
-        .execute(program)
+        .execute("/proc/self/exe")
         .user(Users::choose(folder, embedding_model).hub)
         .memory_limit((memory / 100 * MEMORY_SHARE).max(LEAST_MEMORY))
         .apply()
@@ -196,10 +195,11 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
     let consoling = tokio::spawn(console::serve(console_socket, console, told_to_end.clone()));
     write_addresses(&host, &bound)?;
     let watching = tokio::spawn(follow_addresses(Arc::clone(&host), bound));
-    let announcement = (plan.announce && !host.reach.only_here())
-        .then(|| Announcement::start(plan.name, settings.hub_name.clone(), host.reach.port(), name));
+    let announced = plan.announce && !host.reach.only_here();
+    let announcement =
+        announced.then(|| Announcement::start(plan.name, settings.hub_name.clone(), host.reach.port(), name));
     link.ready().await.map_err(while_doing("joining the supervisor"))?;
-    welcome(&store, &host, &plan.findings).await;
+    welcome(&store, &host, &plan.findings, announced).await;
 
     // The server ends once it was told to and has answered what was in work.
     let outcome = serving.await;
@@ -323,7 +323,7 @@ async fn follow_addresses(host: SharedHost, bound: Vec<SocketAddr>) {
 }
 
 /// What whoever holds the device sees on its console.
-async fn welcome(store: &Store, host: &ThisHost, findings: &[Finding]) {
+async fn welcome(store: &Store, host: &ThisHost, findings: &[Finding], announced: bool) {
     let mut text = String::new();
     for finding in findings {
         text.push_str(&format!("{finding}\n"));
@@ -335,7 +335,7 @@ async fn welcome(store: &Store, host: &ThisHost, findings: &[Finding]) {
         for other in pages.iter().skip(1) {
             text.push_str(&format!("           or {other}\n"));
         }
-        if !host.reach.only_here() {
+        if announced {
             let port = host.reach.port();
             let port = if port == 80 { String::new() } else { format!(":{port}") };
             text.push_str(&format!(

@@ -278,9 +278,9 @@ mod tests {
             ["POST / HTTP/1.1\r\nHost: h", "POST / HTTP/1.1\r\nHost: hub\r\nContent-Length: 100\r\n\r\n"]
         {
             let (mut client, server) = tokio::io::duplex(4096);
-            let mut router = router.clone();
+            let router = router.clone();
             let service = service_fn(move |request: Request<Incoming>| {
-                router.call(request.map(|body| Body::new(Paced::new(body))))
+                router.clone().call(request.map(|body| Body::new(Paced::new(body))))
             });
             let serving = tokio::spawn(async move {
                 builder().serve_connection(TokioIo::new(server), service).into_owned().await.is_err()

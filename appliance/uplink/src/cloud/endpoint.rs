@@ -58,7 +58,10 @@ impl Endpoint {
         }
         let address = format!("{}/chat/completions", self.address.trim_end_matches('/'));
         let url = Url::parse(&address).map_err(|error| EndpointError::Address(error.to_string()))?;
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some()
+        if !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some()
         {
             return Err(EndpointError::Extras);
         }
@@ -93,7 +96,9 @@ mod tests {
             completions("https://a.example/v1/", false).unwrap().as_str(),
             "https://a.example/v1/chat/completions"
         );
-        for address in ["http://a.example/v1", "ftp://a.example", "http://127.0.0.1:1", "http://localhost:1/v1"] {
+        for address in
+            ["http://a.example/v1", "ftp://a.example", "http://127.0.0.1:1", "http://localhost:1/v1"]
+        {
             assert_eq!(completions(address, false), Err(EndpointError::NotEncrypted), "{address}");
         }
         for address in ["http://127.0.0.1:1", "http://localhost:1/v1", "http://[::1]:1"] {

@@ -102,7 +102,11 @@ fn read_line(line: &[u8], pieces: &mut Vec<Piece>) -> Result<(), EventError> {
     // Comments, other fields and the empty lines between events mean nothing to us.
     let Some(data) = line.strip_prefix("data:") else {
         let field = line.split(':').next().unwrap_or_default();
-        return if matches!(field, "" | "event" | "id" | "retry") { Ok(()) } else { Err(EventError::Nonsense) };
+        return if matches!(field, "" | "event" | "id" | "retry") {
+            Ok(())
+        } else {
+            Err(EventError::Nonsense)
+        };
     };
     let data = data.trim();
     if data == "[DONE]" {

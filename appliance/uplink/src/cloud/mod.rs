@@ -124,7 +124,10 @@ impl CloudModel {
     }
 
     /// The answer's events; the last is `Done`, or an error in its place.
-    pub(crate) fn answer(&self, request: GenerateRequest) -> BoxStream<'static, Result<GenerateEvent, CloudError>> {
+    pub(crate) fn answer(
+        &self,
+        request: GenerateRequest,
+    ) -> BoxStream<'static, Result<GenerateEvent, CloudError>> {
         let inner = Arc::clone(&self.inner);
         async_stream::try_stream! {
             let started = Instant::now();
@@ -194,7 +197,8 @@ impl Inner {
         {
             object.insert("stop".to_owned(), json!(request.stop.iter().take(4).collect::<Vec<_>>()));
         }
-        let mut call = self.client.post(self.url.clone()).header(header::ACCEPT, "text/event-stream").json(&body);
+        let mut call =
+            self.client.post(self.url.clone()).header(header::ACCEPT, "text/event-stream").json(&body);
         if let Some(authorization) = &self.authorization {
             call = call.header(header::AUTHORIZATION, authorization.clone());
         }
@@ -202,7 +206,13 @@ impl Inner {
             .await
             .map_err(|_| CloudError::Slow(self.patience.first_byte))?
             // The error's own text holds the address; the reason is enough and the address is no news.
-            .map_err(|error| if error.is_timeout() { CloudError::Slow(self.patience.connect) } else { CloudError::Unreachable })?;
+            .map_err(|error| {
+                if error.is_timeout() {
+                    CloudError::Slow(self.patience.connect)
+                } else {
+                    CloudError::Unreachable
+                }
+            })?;
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(CloudError::Unauthorized),
