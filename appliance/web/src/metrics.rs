@@ -103,8 +103,18 @@ impl Metrics {
             out.sample(&format!("{name}_sum"), &labels, seconds(histogram.sum_us));
             out.sample(&format!("{name}_count"), &labels, histogram.count);
         }
-        out.one("cairn_http_shed_total", "counter", "Requests refused because too many were in work.", self.shed.load(Ordering::Relaxed));
-        out.one("cairn_http_panics_total", "counter", "Requests that ended in a panic.", self.panics.load(Ordering::Relaxed));
+        out.one(
+            "cairn_http_shed_total",
+            "counter",
+            "Requests refused because too many were in work.",
+            self.shed.load(Ordering::Relaxed),
+        );
+        out.one(
+            "cairn_http_panics_total",
+            "counter",
+            "Requests that ended in a panic.",
+            self.panics.load(Ordering::Relaxed),
+        );
         out.one("cairn_http_streams", "gauge", "Open event streams.", self.streams());
     }
 }
@@ -187,7 +197,9 @@ mod tests {
         metrics.write(&mut out);
         let text = out.into_text();
         let line = |le: &str| {
-            format!("cairn_http_request_duration_seconds_bucket{{method=\"GET\",route=\"/search\",status=\"2xx\",le=\"{le}\"}}")
+            format!(
+                "cairn_http_request_duration_seconds_bucket{{method=\"GET\",route=\"/search\",status=\"2xx\",le=\"{le}\"}}"
+            )
         };
         assert!(text.contains(&format!("{} 0\n", line("0.001000"))), "{text}");
         assert!(text.contains(&format!("{} 1\n", line("0.002000"))));

@@ -38,9 +38,7 @@ impl Peer {
     /// because one client owns all of that.
     pub(crate) fn client(&self) -> IpAddr {
         match self.address.ip().to_canonical() {
-            IpAddr::V6(address) => {
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-            }
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
             v4 => v4,
         }
     }

@@ -82,9 +82,12 @@ pub(super) async fn restore_upload(
     body: Body,
 ) -> Result<(StatusCode, Json<Restored>), Problem> {
     keeper(&viewer)?;
-    let refused = || Problem::new(ProblemKind::Malformed, "the header Cairn-Passphrase is missing or not base64 of UTF-8");
+    let refused = || {
+        Problem::new(ProblemKind::Malformed, "the header Cairn-Passphrase is missing or not base64 of UTF-8")
+    };
     let encoded = headers.get(&PASSPHRASE).ok_or_else(refused)?;
-    let passphrase = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(refused)?;
+    let passphrase =
+        STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(refused)?;
     let announced = crate::middleware::announced_length(&headers);
     let restored = restore(&hub, &viewer, passphrase, announced, body.into_data_stream()).await?;
     Ok((StatusCode::ACCEPTED, Json(restored)))
@@ -97,7 +100,8 @@ pub(super) async fn restore_upload(
 pub(crate) async fn download(hub: &Hub, viewer: &Viewer, passphrase: String) -> Result<Response, Problem> {
     keeper(viewer)?;
     if passphrase.chars().count() < MIN_PASSPHRASE || passphrase.len() > MAX_PASSPHRASE {
-        let detail = format!("a passphrase has between {MIN_PASSPHRASE} characters and {MAX_PASSPHRASE} bytes");
+        let detail =
+            format!("a passphrase has between {MIN_PASSPHRASE} characters and {MAX_PASSPHRASE} bytes");
         return Err(Problem::new(ProblemKind::Invalid, detail.clone()).field("passphrase", detail));
     }
     let place = hub.upload_place()?;
@@ -105,7 +109,8 @@ pub(crate) async fn download(hub: &Hub, viewer: &Viewer, passphrase: String) -> 
     let (store, viewer, failed) = (hub.store.clone(), viewer.clone(), writer.sender());
     tokio::spawn(async move {
         let _place = place;
-        let made = store.backup(&viewer, Box::new(writer), Secret::new(passphrase), Progress::default()).await;
+        let made =
+            store.backup(&viewer, Box::new(writer), Secret::new(passphrase), Progress::default()).await;
         match made {
             Ok(made) => tracing::info!(records = made.records, bytes = made.bytes, "a backup was downloaded"),
             Err(error) => {
@@ -118,7 +123,10 @@ pub(crate) async fn download(hub: &Hub, viewer: &Viewer, passphrase: String) -> 
     let mut response = Body::from_stream(ReceiverStream::new(pieces)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"hub.cairn-backup\""));
+    headers.insert(
+        header::CONTENT_DISPOSITION,
+        HeaderValue::from_static("attachment; filename=\"hub.cairn-backup\""),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.extensions_mut().insert(NeverCompress);
     Ok(response)

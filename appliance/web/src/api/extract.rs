@@ -1,17 +1,41 @@
 //! Parts of a request, with refusals as problems.
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, Json, Path},
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Json, Path, Request},
     http::{HeaderMap, HeaderName, header, request::Parts},
 };
 use cairn_sync::ChangeId;
+use serde::de::DeserializeOwned;
 
 use crate::problem::{Problem, ProblemKind};
 
-/// A JSON body.
-#[derive(FromRequest)]
-#[from_request(via(Json), rejection(Problem))]
+/// A JSON object as the body.
 pub(super) struct ApiJson<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ApiJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        // A form of another site can send text, but not this type, without asking first (CORS).
+        if !is_json(request.headers()) {
+            let detail = "the body must be JSON, with the header Content-Type: application/json";
+            return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
+        }
+        let bytes = Bytes::from_request(request, state).await?;
+        // A list could otherwise stand for a structure whose fields may all be missing.
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err(Problem::new(ProblemKind::Malformed, "the body is not a JSON object"));
+        }
+        Ok(Self(Json::<T>::from_bytes(&bytes)?.0))
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
 
 /// The parameters in the address.
 #[derive(FromRequestParts)]
@@ -63,9 +87,10 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 /// Whether `If-None-Match` names this entity tag.
 pub(super) fn none_match(headers: &HeaderMap, etag: &str) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).any(|tag| {
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
-    })
+    values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 #[cfg(test)]
@@ -95,6 +120,8 @@ mod tests {
     fn entity_tags_are_compared_weakly() {
         let mut headers = HeaderMap::new();
         headers.insert(header::IF_NONE_MATCH, "\"a\", W/\"b\"".parse().unwrap());
-        assert!(none_match(&headers, "\"a\"") && none_match(&headers, "\"b\"") && !none_match(&headers, "\"c\""));
+        assert!(
+            none_match(&headers, "\"a\"") && none_match(&headers, "\"b\"") && !none_match(&headers, "\"c\"")
+        );
     }
 }

@@ -272,7 +272,8 @@ fn described(file: &NewFile, name: &str) -> Result<Fields, Problem> {
             json.insert(field.to_owned(), text.into());
         }
     }
-    let tags = file.tags.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|tag| !tag.is_empty());
+    let tags =
+        file.tags.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|tag| !tag.is_empty());
     let tags: Vec<&str> = tags.collect();
     if !tags.is_empty() {
         json.insert("tags".to_owned(), tags.into());

@@ -168,8 +168,15 @@ pub(crate) async fn exposition(hub: &Hub) -> String {
     out.head("cairn_info", "gauge", "The program's version and the board.");
     let board = facts.board.as_deref().unwrap_or_default();
     out.sample("cairn_info", &[("version", &facts.version), ("board", board)], 1);
-    out.one("cairn_uptime_seconds", "gauge", "Seconds since the hub's process started.", facts.uptime.as_secs());
-    for (name, what, usage) in [("memory", "Memory of the device", facts.memory), ("disk", "Disk of the hub's data", facts.disk)] {
+    out.one(
+        "cairn_uptime_seconds",
+        "gauge",
+        "Seconds since the hub's process started.",
+        facts.uptime.as_secs(),
+    );
+    for (name, what, usage) in
+        [("memory", "Memory of the device", facts.memory), ("disk", "Disk of the hub's data", facts.disk)]
+    {
         if let Some(usage) = usage {
             out.one(&format!("cairn_{name}_used_bytes"), "gauge", &format!("{what}, used."), usage.used);
             out.one(&format!("cairn_{name}_total_bytes"), "gauge", &format!("{what}, all."), usage.total);
@@ -204,17 +211,29 @@ async fn store_figures(hub: &Hub, out: &mut Exposition) {
         out.sample("cairn_store_lane_queue", &[("lane", lane)], queued);
     }
     out.one("cairn_store_wal_bytes", "gauge", "Size of the write-ahead log.", store.wal_bytes);
-    out.one("cairn_store_slow_statements_total", "counter", "Statements interrupted because they took too long.", store.slow_statements);
+    out.one(
+        "cairn_store_slow_statements_total",
+        "counter",
+        "Statements interrupted because they took too long.",
+        store.slow_statements,
+    );
     out.one("cairn_store_outbox", "gauge", "Changes that wait to be sent to the gateway.", store.outbox);
 }
 
 async fn inference_figures(hub: &Hub, out: &mut Exposition) {
     let connected = hub.inference.connected();
-    out.one("cairn_inference_connected", "gauge", "Whether the inference process is connected.", u8::from(connected));
+    out.one(
+        "cairn_inference_connected",
+        "gauge",
+        "Whether the inference process is connected.",
+        u8::from(connected),
+    );
     if !connected {
         return;
     }
-    let Ok(Ok(figures)) = tokio::time::timeout(ANSWER_WITHIN, hub.inference.statistics()).await else { return };
+    let Ok(Ok(figures)) = tokio::time::timeout(ANSWER_WITHIN, hub.inference.statistics()).await else {
+        return;
+    };
     out.one("cairn_inference_waiting", "gauge", "Questions that wait.", figures.waiting);
     out.one("cairn_inference_active", "gauge", "Answers being written.", figures.active);
     out.one("cairn_inference_models_loaded", "gauge", "Generating models in memory.", figures.models_loaded);

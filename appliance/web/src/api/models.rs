@@ -233,7 +233,8 @@ fn model_name(file_name: &str) -> Result<String, Problem> {
     let name = file_name.strip_suffix(".gguf").unwrap_or(file_name);
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > MAX_NAME || name.starts_with('.') || !name.bytes().all(fits) {
-        let detail = "a model's name consists of letters, digits, '.', '_' and '-', and does not start with '.'";
+        let detail =
+            "a model's name consists of letters, digits, '.', '_' and '-', and does not start with '.'";
         return Err(Problem::new(ProblemKind::Invalid, detail).field("name", detail));
     }
     Ok(name.to_owned())
@@ -298,7 +299,9 @@ impl From<HostError> for Problem {
     fn from(error: HostError) -> Self {
         let detail = error.to_string();
         match error {
-            HostError::Exists(_) => Self::new(ProblemKind::NameTaken, detail).next("Choose another name for the model."),
+            HostError::Exists(_) => {
+                Self::new(ProblemKind::NameTaken, detail).next("Choose another name for the model.")
+            }
             HostError::Missing(_) => Self::new(ProblemKind::NotFound, detail),
             HostError::Refused(_) => Self::new(ProblemKind::ModelRefused, detail),
             HostError::Io { doing, path, source } => refused(doing, &path, source),
@@ -313,7 +316,9 @@ mod tests {
     #[test]
     fn a_models_name_cannot_leave_its_folder() {
         assert_eq!(model_name("SmolLM2-360M.Q8_0.gguf").unwrap(), "SmolLM2-360M.Q8_0");
-        for bad in ["", ".gguf", "..", "../x.gguf", "a/b", "a\\b", ".hidden", "a b", "ä", &"x".repeat(MAX_NAME + 1)] {
+        for bad in
+            ["", ".gguf", "..", "../x.gguf", "a/b", "a\\b", ".hidden", "a b", "ä", &"x".repeat(MAX_NAME + 1)]
+        {
             assert!(model_name(bad).is_err(), "{bad}");
         }
     }

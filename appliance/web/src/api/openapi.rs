@@ -164,6 +164,9 @@ mod tests {
         let operations = paths.values().flat_map(|item| item.as_object().unwrap().values());
         let ids: Vec<_> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
-        assert!(!openapi().to_string().contains("{kind}") && !openapi().to_string().contains("schemas/AnyRecordPage"));
+        assert!(
+            !openapi().to_string().contains("{kind}")
+                && !openapi().to_string().contains("schemas/AnyRecordPage")
+        );
     }
 }

@@ -31,7 +31,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Pairs {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let pairs = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await?.0;
         if pairs.len() > MAX_PARAMETERS {
-            return Err(Problem::new(ProblemKind::Malformed, format!("a query has at most {MAX_PARAMETERS} parameters")));
+            return Err(Problem::new(
+                ProblemKind::Malformed,
+                format!("a query has at most {MAX_PARAMETERS} parameters"),
+            ));
         }
         Ok(Self(pairs))
     }

@@ -1,6 +1,9 @@
 //! Schemas of records, made from the table of kinds, and of what the crates below tell as it is.
 
-use cairn_sync::{FieldDef, FieldType, Kind, Scope, value::{MAX_SET_ITEM, MAX_SET_LEN}};
+use cairn_sync::{
+    FieldDef, FieldType, Kind, Scope,
+    value::{MAX_SET_ITEM, MAX_SET_LEN},
+};
 use serde_json::{Map, Value, json};
 
 use super::records::{EQUALS, STARTS, is_findable};
@@ -8,8 +11,7 @@ use super::records::{EQUALS, STARTS, is_findable};
 /// Every character but control characters, as [`FieldDef::check`] wants them.
 const LINE_PATTERN: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 /// The same, and something else than white space.
-const NEEDED_LINE_PATTERN: &str =
-    "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$";
+const NEEDED_LINE_PATTERN: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$";
 
 /// The name of a kind's record in the document: `Notice`.
 pub(super) fn type_name(kind: Kind) -> String {
@@ -43,18 +45,32 @@ pub(super) fn all() -> Map<String, Value> {
 
 /// What a list of this kind can be asked for.
 pub(super) fn list_parameters(kind: Kind) -> Vec<Value> {
-    let query = |name: &str, description: &str, schema: Value| {
-        json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
-    };
+    let query = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema });
     let mut parameters = vec![
         query("after", "Where the page before ended: its `next`.", json!({ "type": "string" })),
-        query("limit", "How many, at most 200; 0 stands for 50.", json!({ "type": "integer", "minimum": 0, "maximum": 200 })),
-        query("order", "In which order.", json!({ "type": "string", "enum": ["newest", "oldest", "changed"] })),
-        query("deleted", "Deleted ones that can be brought back, instead of living ones.", json!({ "type": "boolean" })),
+        query(
+            "limit",
+            "How many, at most 200; 0 stands for 50.",
+            json!({ "type": "integer", "minimum": 0, "maximum": 200 }),
+        ),
+        query(
+            "order",
+            "In which order.",
+            json!({ "type": "string", "enum": ["newest", "oldest", "changed"] }),
+        ),
+        query(
+            "deleted",
+            "Deleted ones that can be brought back, instead of living ones.",
+            json!({ "type": "boolean" }),
+        ),
     ];
     if kind.def().scope != Scope::Hub {
         let place = json!({ "oneOf": [{ "type": "string", "format": "uuid" }, { "const": "none" }] });
-        parameters.push(query("project", "Only in this project, or with `none` on the hub as a whole.", place));
+        parameters.push(query(
+            "project",
+            "Only in this project, or with `none` on the hub as a whole.",
+            place,
+        ));
     }
     for field in kind.def().fields.iter().filter(|field| is_findable(field.ty)) {
         let schema = match field.ty {
@@ -62,10 +78,18 @@ pub(super) fn list_parameters(kind: Kind) -> Vec<Value> {
             _ => of_type(field, false),
         };
         let what = if field.ty == FieldType::Set { "contains" } else { "is" };
-        parameters.push(query(&format!("{EQUALS}{}", field.name), &format!("Only where `{}` {what} this.", field.name), schema));
+        parameters.push(query(
+            &format!("{EQUALS}{}", field.name),
+            &format!("Only where `{}` {what} this.", field.name),
+            schema,
+        ));
         if field.ty == FieldType::Line {
             let description = format!("Only where `{}` starts so, in alphabetical order.", field.name);
-            parameters.push(query(&format!("{STARTS}{}", field.name), &description, json!({ "type": "string" })));
+            parameters.push(query(
+                &format!("{STARTS}{}", field.name),
+                &description,
+                json!({ "type": "string" }),
+            ));
         }
     }
     parameters
@@ -104,11 +128,14 @@ fn record(kind: Kind) -> Value {
 
 fn new(kind: Kind) -> Value {
     let project = match kind.def().scope {
-        Scope::Hub => described(json!({ "type": "null" }), "Records of this kind belong to the hub as a whole."),
+        Scope::Hub => {
+            described(json!({ "type": "null" }), "Records of this kind belong to the hub as a whole.")
+        }
         Scope::Project => described(uuid(), "The project it belongs to."),
         Scope::Either => described(or_null(uuid()), "The project it belongs to; null: the hub as a whole."),
     };
-    let required: &[&str] = if kind.def().scope == Scope::Project { &["project", "fields"] } else { &["fields"] };
+    let required: &[&str] =
+        if kind.def().scope == Scope::Project { &["project", "fields"] } else { &["fields"] };
     json!({
         "type": "object",
         "additionalProperties": false,
@@ -128,7 +155,9 @@ fn change(kind: Kind) -> Value {
 
 fn fields(kind: Kind, wanted: Use) -> Value {
     let required: Vec<&str> = match wanted {
-        Use::Create => kind.def().fields.iter().filter(|field| field.required).map(|field| field.name).collect(),
+        Use::Create => {
+            kind.def().fields.iter().filter(|field| field.required).map(|field| field.name).collect()
+        }
         Use::Read | Use::Change => Vec::new(),
     };
     let properties: Map<String, Value> = kind

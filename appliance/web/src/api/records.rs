@@ -44,7 +44,10 @@ pub(super) struct RecordChange {
 /// How many records of each kind the viewer can see.
 #[utoipa::path(get, path = "/api/v1/counts", tag = "records", operation_id = "count_records",
     responses((status = 200, description = "Number of records by kind.", body = std::collections::BTreeMap<String, u64>)))]
-pub(super) async fn counts(State(hub): State<Hub>, CurrentViewer(viewer): CurrentViewer) -> Result<Response, Problem> {
+pub(super) async fn counts(
+    State(hub): State<Hub>,
+    CurrentViewer(viewer): CurrentViewer,
+) -> Result<Response, Problem> {
     Ok(Json(hub.store.counts(&viewer).await?).into_response())
 }
 
@@ -259,7 +262,12 @@ pub(super) const STARTS: &str = "starts.";
 pub(super) const fn is_findable(ty: FieldType) -> bool {
     matches!(
         ty,
-        FieldType::Bool | FieldType::Line | FieldType::Choice(_) | FieldType::Ref(_) | FieldType::Blob | FieldType::Set
+        FieldType::Bool
+            | FieldType::Line
+            | FieldType::Choice(_)
+            | FieldType::Ref(_)
+            | FieldType::Blob
+            | FieldType::Set
     )
 }
 
@@ -273,12 +281,16 @@ fn list_query(kind: Kind, pairs: Vec<(String, String)>) -> Result<ListQuery, Pro
         match name.as_str() {
             "project" if value == "none" => query.project = Some(None),
             "project" => {
-                let id = value.parse().map_err(|_| refuse(&name, "is neither the id of a project nor \"none\""))?;
+                let id = value
+                    .parse()
+                    .map_err(|_| refuse(&name, "is neither the id of a project nor \"none\""))?;
                 query.project = Some(Some(id));
             }
             "after" => query.after = Some(Cursor::from_text(value)),
             "limit" => query.limit = value.parse().map_err(|_| refuse(&name, "is not a number"))?,
-            "deleted" => query.deleted = value.parse().map_err(|_| refuse(&name, "is neither true nor false"))?,
+            "deleted" => {
+                query.deleted = value.parse().map_err(|_| refuse(&name, "is neither true nor false"))?
+            }
             "order" => {
                 query.order = match value.as_str() {
                     "newest" => Order::Newest,
@@ -325,11 +337,22 @@ mod tests {
 
     #[test]
     fn a_list_is_asked_for_by_fields_of_its_kind_only() {
-        let asked = query(&[("is.level", "urgent"), ("is.pinned", "true"), ("limit", "10"), ("order", "changed")]).unwrap();
+        let asked =
+            query(&[("is.level", "urgent"), ("is.pinned", "true"), ("limit", "10"), ("order", "changed")])
+                .unwrap();
         assert_eq!(asked.equals.len(), 2);
         assert_eq!((asked.limit, asked.order), (10, Order::Changed));
         assert_eq!(query(&[("project", "none")]).unwrap().project, Some(None));
-        for bad in [("is.level", "loud"), ("is.body", "x"), ("is.nothing", "x"), ("limt", "3"), ("limit", "-1"), ("order", "up"), ("project", "x"), ("deleted", "yes")] {
+        for bad in [
+            ("is.level", "loud"),
+            ("is.body", "x"),
+            ("is.nothing", "x"),
+            ("limt", "3"),
+            ("limit", "-1"),
+            ("order", "up"),
+            ("project", "x"),
+            ("deleted", "yes"),
+        ] {
             assert!(query(&[bad]).is_err(), "{bad:?}");
         }
     }

@@ -77,13 +77,19 @@ pub(super) async fn sign_in(
     ApiJson(credentials): ApiJson<Credentials>,
 ) -> Result<Response, Problem> {
     let Credentials { login, password } = credentials;
-    session::sign_in(&hub, peer, &identity, &login, password).await.map(|signed_in| with_session(StatusCode::NO_CONTENT, signed_in))
+    session::sign_in(&hub, peer, &identity, &login, password)
+        .await
+        .map(|signed_in| with_session(StatusCode::NO_CONTENT, signed_in))
 }
 
 /// Signs out: the session ends.
 #[utoipa::path(delete, path = "/api/v1/session", tag = "session", operation_id = "sign_out",
     responses((status = 204, description = "Signed out.")))]
-pub(super) async fn sign_out(State(hub): State<Hub>, peer: Peer, identity: Identity) -> Result<Response, Problem> {
+pub(super) async fn sign_out(
+    State(hub): State<Hub>,
+    peer: Peer,
+    identity: Identity,
+) -> Result<Response, Problem> {
     let cookie = session::sign_out(&hub, peer, &identity).await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }

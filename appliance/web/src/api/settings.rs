@@ -188,7 +188,8 @@ mod tests {
     #[test]
     fn what_is_not_named_stays_and_a_key_never_goes_to_another_address() {
         let cloud = |url: &str| json!({"cloud": {"url": url, "model": "m"}});
-        let set = json!({"cloud": {"url": "https://a.example", "model": "m", "key": "sk-1"}, "session_hours": 3});
+        let set =
+            json!({"cloud": {"url": "https://a.example", "model": "m", "key": "sk-1"}, "session_hours": 3});
         let settings = changed(Settings::default(), set).unwrap();
         assert_eq!((settings.session_hours, settings.hub_name.as_str()), (3, "Cairn"));
         let same = changed(settings.clone(), cloud("https://a.example")).unwrap();

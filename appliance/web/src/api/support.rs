@@ -41,10 +41,15 @@ pub(crate) async fn make(hub: &Hub, viewer: &Viewer) -> Result<Value, Problem> {
     let facts = hub.host.facts();
     let store = hub.store.support_facts(viewer).await?;
     let models = hub.inference.models().await.map(|models| {
-        models.into_iter().map(|model| json!({
-            "name": model.name, "family": model.family, "quantization": model.quantization,
-            "parameters": model.parameters, "file_bytes": model.file_bytes, "state": model.state,
-        })).collect::<Vec<_>>()
+        models
+            .into_iter()
+            .map(|model| {
+                json!({
+                    "name": model.name, "family": model.family, "quantization": model.quantization,
+                    "parameters": model.parameters, "file_bytes": model.file_bytes, "state": model.state,
+                })
+            })
+            .collect::<Vec<_>>()
     });
     let log: Vec<String> = hub.host.recent_log(MAX_LINES).into_iter().map(|line| shortened(&line)).collect();
     Ok(json!({

@@ -48,7 +48,10 @@ pub(super) struct TokenMade {
 /// Lists one's tokens.
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "session", operation_id = "list_tokens",
     responses((status = 200, description = "The tokens, without their secrets.", body = ref("#/components/schemas/Tokens"))))]
-pub(super) async fn list(State(hub): State<Hub>, identity: Identity) -> Result<Json<Vec<ApiTokenInfo>>, Problem> {
+pub(super) async fn list(
+    State(hub): State<Hub>,
+    identity: Identity,
+) -> Result<Json<Vec<ApiTokenInfo>>, Problem> {
     Ok(Json(hub.store.api_tokens(&identity.viewer).await?))
 }
 
@@ -65,7 +68,8 @@ pub(super) async fn create(
             .next("Sign in on the hub's page and make it there."));
     }
     let valid_days = new.valid_days.unwrap_or(DEFAULT_DAYS).clamp(1, MAX_DAYS);
-    let token = hub.store.create_api_token(&identity.viewer, &new.name, u64::from(valid_days) * DAY_MS).await?;
+    let token =
+        hub.store.create_api_token(&identity.viewer, &new.name, u64::from(valid_days) * DAY_MS).await?;
     let made = TokenMade { token: token.as_str().to_owned(), valid_days };
     let mut response = (StatusCode::CREATED, Json(made)).into_response();
     response.extensions_mut().insert(NeverCompress);

@@ -52,9 +52,10 @@ impl Limit {
     /// What is said past it.
     pub(crate) fn passed(&self) -> Problem {
         match self.because_of {
-            LimitedBy::Rule => {
-                Problem::new(ProblemKind::TooLarge, format!("this can be at most {} large", human(self.bytes)))
-            }
+            LimitedBy::Rule => Problem::new(
+                ProblemKind::TooLarge,
+                format!("this can be at most {} large", human(self.bytes)),
+            ),
             LimitedBy::Disk => Problem::new(
                 ProblemKind::DiskFull,
                 format!("the disk has room for {} more, and this is larger", human(self.bytes)),
@@ -133,7 +134,9 @@ where
 }
 
 /// Runs work that blocks off the threads that serve requests.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Problem::internal(&error))
 }
 
@@ -272,7 +275,11 @@ mod tests {
                 reader.read_to_end(&mut all).map(|_| all.len())
             });
             let (filler, _) = pour(pieces(3), LIMIT, filler).await.unwrap();
-            if breaks { drop(filler) } else { filler.finish() }
+            if breaks {
+                drop(filler)
+            } else {
+                filler.finish()
+            }
             assert_eq!(read.await.unwrap().is_err(), breaks);
         }
     }

@@ -70,7 +70,9 @@ impl Feed {
     pub(crate) fn follow(mut changes: broadcast::Receiver<RecordChanged>) -> Self {
         let mut run = [0; 8];
         if getrandom::fill(&mut run).is_err() {
-            tracing::warn!("the system has no random numbers; returning listeners may be told nothing was missed");
+            tracing::warn!(
+                "the system has no random numbers; returning listeners may be told nothing was missed"
+            );
         }
         let inner =
             Inner { ring: Mutex::default(), newest: watch::Sender::new(0), run: u64::from_le_bytes(run) };
@@ -111,9 +113,7 @@ impl Feed {
         let seen = usize::try_from(position.number - ring.lost).unwrap_or(usize::MAX);
         let numbers = position.number + 1..;
         let changes = ring.changes.iter().skip(seen).cloned();
-        Since::Changes(
-            numbers.map(|number| FeedPosition { run: self.0.run, number }).zip(changes).collect(),
-        )
+        Since::Changes(numbers.map(|number| FeedPosition { run: self.0.run, number }).zip(changes).collect())
     }
 }
 
@@ -150,7 +150,14 @@ mod tests {
     use super::*;
 
     fn change(version: u64) -> RecordChanged {
-        RecordChanged { id: RecordId::new(), kind: Kind::Notice, project: None, version, by: None, deleted: false }
+        RecordChanged {
+            id: RecordId::new(),
+            kind: Kind::Notice,
+            project: None,
+            version,
+            by: None,
+            deleted: false,
+        }
     }
 
     fn versions(since: Since) -> Option<Vec<u64>> {

@@ -144,7 +144,8 @@ mod tests {
         presence.say(record, here(ben, "Ben", Doing::Viewing), start);
         presence.say(record, here(ana, "Ana", Doing::Editing), start);
         presence.say(Place::Hub, here(ana, "Ana", Doing::Viewing), start);
-        let names = |place, now| presence.at(place, now).into_iter().map(|here| here.name).collect::<Vec<_>>();
+        let names =
+            |place, now| presence.at(place, now).into_iter().map(|here| here.name).collect::<Vec<_>>();
         assert_eq!(names(record, start), ["Ana", "Ben"]);
         assert_eq!(presence.at(Place::Hub, start)[0].doing, Doing::Editing);
         presence.leave(Some(record), ana);

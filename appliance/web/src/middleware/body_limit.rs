@@ -18,7 +18,8 @@ pub(crate) const MAX_BODY: usize = 2 << 20;
 pub(super) async fn announced(request: Request, next: Next) -> Response {
     let length = announced_length(request.headers());
     if length.is_some_and(|length| length > MAX_BODY as u64) && !is_transfer(&request) {
-        return Problem::new(ProblemKind::TooLarge, format!("a request has at most {MAX_BODY} bytes here")).into_response();
+        return Problem::new(ProblemKind::TooLarge, format!("a request has at most {MAX_BODY} bytes here"))
+            .into_response();
     }
     next.run(request).await
 }

@@ -5,7 +5,10 @@
 use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
 use tower_http::{
     CompressionLevel,
-    compression::{CompressionLayer, predicate::{Predicate, SizeAbove}},
+    compression::{
+        CompressionLayer,
+        predicate::{Predicate, SizeAbove},
+    },
 };
 
 /// Put into a response's extensions: its body must not be compressed.
@@ -39,7 +42,8 @@ fn may(_: StatusCode, _: Version, headers: &HeaderMap, extensions: &Extensions) 
     if extensions.get::<NeverCompress>().is_some() {
         return false;
     }
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     TYPES.contains(&essence)
 }

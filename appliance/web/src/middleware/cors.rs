@@ -12,10 +12,12 @@ use super::source::{Origin, Source};
 use crate::problem::{Problem, ProblemKind};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
-const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, idempotency-key, if-match, if-none-match, last-event-id, range");
-const RESPONSE_HEADERS: HeaderValue =
-    HeaderValue::from_static("accept-ranges, content-disposition, content-range, etag, location, retry-after, x-request-id");
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
+    "authorization, content-type, idempotency-key, if-match, if-none-match, last-event-id, range",
+);
+const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static(
+    "accept-ranges, content-disposition, content-range, etag, location, retry-after, x-request-id",
+);
 /// How long a browser remembers the answer, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 static PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
@@ -33,9 +35,11 @@ pub(super) async fn answer(request: Request, next: Next) -> Response {
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match (&trusted, is_preflight) {
         (Some(_), true) => permission(request.headers()),
-        (None, true) => Problem::new(ProblemKind::CrossSite, "pages of this origin may not use the hub's API")
-            .next("A keeper can allow the origin in the settings.")
-            .into_response(),
+        (None, true) => {
+            Problem::new(ProblemKind::CrossSite, "pages of this origin may not use the hub's API")
+                .next("A keeper can allow the origin in the settings.")
+                .into_response()
+        }
         _ => next.run(request).await,
     };
     let headers = response.headers_mut();

@@ -29,13 +29,16 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let identity = request.extensions().get::<Identity>().cloned().unwrap_or_else(Identity::anonymous);
-    let verdict = judge(&Source::of(request.extensions()), identity.session().is_some(), identity.is_bearer());
+    let verdict =
+        judge(&Source::of(request.extensions()), identity.session().is_some(), identity.is_bearer());
     match (verdict, identity.session()) {
         (Verdict::Meant, _) | (Verdict::TokenNeeded, None) => next.run(request).await,
         (Verdict::Forged, _) => refuse("the request was sent from a page that is not the hub's"),
         (Verdict::TokenNeeded, Some(session)) => match find_token(request).await {
             Ok((request, Some(token))) if CsrfToken::matches(session, &token) => next.run(request).await,
-            Ok(_) => refuse("your browser did not say from where this was sent, and the form's token is missing or of an earlier session"),
+            Ok(_) => refuse(
+                "your browser did not say from where this was sent, and the form's token is missing or of an earlier session",
+            ),
             Err(problem) => problem.into_response(),
         },
     }

@@ -23,8 +23,10 @@ pub(super) async fn keep(request: Request, next: Next) -> Response {
     }
     match tokio::time::timeout(DEADLINE, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::new(ProblemKind::Busy, format!("this took longer than {} seconds", DEADLINE.as_secs()))
-            .kept("Whether it was done is not known; look before you send it again.")
-            .into_response(),
+        Err(_) => {
+            Problem::new(ProblemKind::Busy, format!("this took longer than {} seconds", DEADLINE.as_secs()))
+                .kept("Whether it was done is not known; look before you send it again.")
+                .into_response()
+        }
     }
 }

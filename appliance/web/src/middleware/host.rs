@@ -17,12 +17,14 @@ use crate::{
 
 pub(super) async fn check(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let Some(authority) = authority_of(request.uri(), request.headers()) else {
-        return Problem::new(ProblemKind::Malformed, "the request does not say for which host it is").into_response();
+        return Problem::new(ProblemKind::Malformed, "the request does not say for which host it is")
+            .into_response();
     };
     let name = hub.host.facts().name;
     if !is_ours(authority.host(), &name, &hub.settings().await.allowed_hosts) {
         let asked: String = authority.host().chars().take(100).collect();
-        let detail = format!("you opened “{asked}”, and this hub is not called that: its name is {name}.local");
+        let detail =
+            format!("you opened “{asked}”, and this hub is not called that: its name is {name}.local");
         return Problem::new(ProblemKind::WrongHost, detail).into_response();
     }
     next.run(request).await
@@ -71,14 +73,33 @@ mod tests {
     fn only_addresses_and_our_own_names_are_ours() {
         let allowed = vec!["hub.example.org".to_owned(), "village.example:8080".to_owned()];
         for host in [
-            "192.168.4.1", "[fe80::1]", "127.0.0.1", "localhost", "LOCALHOST", "well", "well.local", "Well.LOCAL",
-            "well.local.", "hub.example.org", "HUB.example.org", "village.example",
+            "192.168.4.1",
+            "[fe80::1]",
+            "127.0.0.1",
+            "localhost",
+            "LOCALHOST",
+            "well",
+            "well.local",
+            "Well.LOCAL",
+            "well.local.",
+            "hub.example.org",
+            "HUB.example.org",
+            "village.example",
         ] {
             assert!(is_ours(host, "well", &allowed), "{host}");
         }
         for host in [
-            "evil.example", "well.local.evil.example", "other.local", "local", ".local", "192.168.4.1.evil.example",
-            "localhost.evil.example", "well.evil.example", "xhub.example.org", "", "é.local",
+            "evil.example",
+            "well.local.evil.example",
+            "other.local",
+            "local",
+            ".local",
+            "192.168.4.1.evil.example",
+            "localhost.evil.example",
+            "well.evil.example",
+            "xhub.example.org",
+            "",
+            "é.local",
         ] {
             assert!(!is_ours(host, "well", &allowed), "{host}");
         }

@@ -49,8 +49,11 @@ fn is_for_everyone(path: &str) -> bool {
 async fn find(hub: &Hub, headers: &HeaderMap, source: &Source) -> Result<(Identity, bool), Problem> {
     if let Some(authorization) = headers.get(header::AUTHORIZATION) {
         let refused = || {
-            Problem::new(ProblemKind::SignInNeeded, "the token in the header Authorization is not valid (any more)")
-                .next("Make a new token in your account's settings and send it as: Authorization: Bearer TOKEN.")
+            Problem::new(
+                ProblemKind::SignInNeeded,
+                "the token in the header Authorization is not valid (any more)",
+            )
+            .next("Make a new token in your account's settings and send it as: Authorization: Bearer TOKEN.")
         };
         let text = authorization.to_str().map_err(|_| refused())?;
         let (scheme, token) = text.split_once(' ').ok_or_else(refused)?;

@@ -31,7 +31,8 @@ pub(super) async fn shed(State(hub): State<Hub>, request: Request, next: Next) -
     let _held = InFlight(in_flight);
     if before >= MAX_IN_FLIGHT && request.uri().path() != crate::api::HEALTH_PATH {
         hub.shared.metrics.shed();
-        return Problem::new(ProblemKind::Busy, "more people use the hub at this moment than it can serve").into_response();
+        return Problem::new(ProblemKind::Busy, "more people use the hub at this moment than it can serve")
+            .into_response();
     }
     next.run(request).await
 }

@@ -130,9 +130,15 @@ mod tests {
         assert_eq!(origin("well.local", "http", "http://well.local"), Origin::Own);
         assert_eq!(origin("well.local:80", "http", "http://WELL.local"), Origin::Own);
         assert_eq!(origin("[fe80::1]:8080", "http", "http://[fe80::1]:8080"), Origin::Own);
-        for foreign in
-            ["http://well.local:81", "https://well.local", "http://well.local.evil.example", "null", "", "http://", "file://"]
-        {
+        for foreign in [
+            "http://well.local:81",
+            "https://well.local",
+            "http://well.local.evil.example",
+            "null",
+            "",
+            "http://",
+            "file://",
+        ] {
             assert_eq!(origin("well.local", "http", foreign), Origin::Foreign, "{foreign}");
         }
         assert!(matches!(origin("well.local", "http", "https://trusted.example"), Origin::Trusted(_)));
@@ -154,7 +160,11 @@ mod tests {
         assert_eq!(site("cross-site"), Site::Other);
         let led = |value| found("well.local", "http", &[("referer", value)]).led_from_elsewhere;
         assert!(!led("http://well.local/notices?x=1"));
-        assert!(led("http://evil.example/http://well.local/") && led("about:blank") && led("http://well.local@evil/"));
+        assert!(
+            led("http://evil.example/http://well.local/")
+                && led("about:blank")
+                && led("http://well.local@evil/")
+        );
         assert!(!found("a", "http", &[]).led_from_elsewhere);
     }
 }

@@ -1,8 +1,6 @@
 //! Errors of the crates below, as problems.
 
-use axum::extract::rejection::{
-    BytesRejection, FormRejection, JsonRejection, PathRejection, QueryRejection,
-};
+use axum::extract::rejection::{BytesRejection, FormRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::response::IntoResponse;
 use cairn_inference::{InferenceError, ModelError};
 use cairn_store::StoreError;
@@ -64,11 +62,14 @@ impl From<StoreError> for Problem {
 impl From<InferenceError> for Problem {
     fn from(error: InferenceError) -> Self {
         let kind = match &error {
-            InferenceError::NotConnected | InferenceError::Died | InferenceError::TimedOut => Kind::Unavailable,
+            InferenceError::NotConnected | InferenceError::Died | InferenceError::TimedOut => {
+                Kind::Unavailable
+            }
             InferenceError::QueueFull { .. } => Kind::Busy,
             InferenceError::NoModel | InferenceError::UnknownModel(_) => Kind::NotFound,
             InferenceError::Refused { .. } | InferenceError::NotEnoughMemory { .. } => {
-                return Self::new(Kind::ModelRefused, error.to_string()).kept("The file is kept; it was not loaded.");
+                return Self::new(Kind::ModelRefused, error.to_string())
+                    .kept("The file is kept; it was not loaded.");
             }
             InferenceError::TooLong { .. } | InferenceError::BadRequest(_) => Kind::Invalid,
             InferenceError::Remote(_) => Kind::Unavailable,
@@ -110,6 +111,13 @@ impl std::fmt::Display for Chain<'_> {
     }
 }
 
+/// An address whose parts cannot be what they stand for leads nowhere.
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::new(Kind::NotFound, format!("there is nothing at this address: {}", rejection.body_text()))
+    }
+}
+
 /// The kind of problem behind a rejection of axum's extractors, by its status.
 fn of_status(status: axum::http::StatusCode) -> Kind {
     match status.as_u16() {
@@ -138,7 +146,6 @@ from_rejection!(
     BytesRejection,
     FormRejection,
     JsonRejection,
-    PathRejection,
     QueryRejection,
     axum::extract::multipart::MultipartRejection,
     axum::extract::multipart::MultipartError

@@ -55,7 +55,8 @@ pub(crate) async fn sign_in(
 ) -> Result<SignedIn, Problem> {
     let login = login.trim();
     hub.shared.limits.password(peer.client(), &login.to_lowercase())?;
-    let wrong = || Problem::new(ProblemKind::WrongCredentials, "this name and this password do not belong together");
+    let wrong =
+        || Problem::new(ProblemKind::WrongCredentials, "this name and this password do not belong together");
     if password.len() > super::password::MAX_PASSWORD || login.len() > MAX_LOGIN {
         return Err(wrong());
     }
@@ -88,7 +89,9 @@ pub(crate) async fn sign_up(
             let code = InvitationCode::from_text(bounded("invitation", code)?);
             // Looked up before the password is hashed, so that guessing codes costs the hub little.
             if hub.store.invitation_role(&code).await?.is_none() {
-                return Err(StoreError::CodeRefused("the invitation is not valid, or it was used already").into());
+                return Err(
+                    StoreError::CodeRefused("the invitation is not valid, or it was used already").into()
+                );
             }
             SignUp::Invitation(code)
         }
@@ -169,7 +172,12 @@ pub(crate) async fn change_password(
 ///
 /// # Errors
 /// When `viewer` may not, or the password is refused.
-pub(crate) async fn set_password_of(hub: &Hub, viewer: &Viewer, person: RecordId, new: String) -> Result<(), Problem> {
+pub(crate) async fn set_password_of(
+    hub: &Hub,
+    viewer: &Viewer,
+    person: RecordId,
+    new: String,
+) -> Result<(), Problem> {
     if viewer.role() < cairn_sync::Role::Keeper {
         signed_in(viewer)?;
         return Err(Problem::new(ProblemKind::Forbidden, "only keepers set the password of somebody else"));
@@ -203,7 +211,12 @@ async fn account(hub: &Hub, person: NewPerson) -> Result<NewAccount, Problem> {
     Ok(NewAccount { name, login, password_hash, language: person.language })
 }
 
-async fn open_session(hub: &Hub, peer: Peer, before: &Identity, person: RecordId) -> Result<SignedIn, Problem> {
+async fn open_session(
+    hub: &Hub,
+    peer: Peer,
+    before: &Identity,
+    person: RecordId,
+) -> Result<SignedIn, Problem> {
     if let Some(session) = before.session() {
         hub.store.close_session(session).await?;
     }
@@ -213,7 +226,8 @@ async fn open_session(hub: &Hub, peer: Peer, before: &Identity, person: RecordId
 }
 
 fn bounded(field: &'static str, text: &str) -> Result<String, Problem> {
-    let refuse = |detail: String| Err(Problem::new(ProblemKind::Invalid, detail.clone()).field(field, detail));
+    let refuse =
+        |detail: String| Err(Problem::new(ProblemKind::Invalid, detail.clone()).field(field, detail));
     if text.is_empty() {
         return refuse(format!("{field} is needed"));
     }

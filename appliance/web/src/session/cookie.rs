@@ -15,7 +15,8 @@ const MAX_TOKEN: usize = 128;
 pub(crate) fn session_cookie_of(headers: &HeaderMap) -> Option<SessionToken> {
     let jar = CookieJar::from_headers(headers);
     let value = jar.get(SESSION_COOKIE)?.value();
-    let plausible = !value.is_empty() && value.len() <= MAX_TOKEN && value.bytes().all(|b| b.is_ascii_graphic());
+    let plausible =
+        !value.is_empty() && value.len() <= MAX_TOKEN && value.bytes().all(|b| b.is_ascii_graphic());
     plausible.then(|| SessionToken::from_text(value))
 }
 

@@ -80,7 +80,9 @@ mod tests {
         let (mine, theirs) = (SessionToken::from_text("mine"), SessionToken::from_text("theirs"));
         let (first, second) = (CsrfToken::of_session(&mine), CsrfToken::of_session(&mine));
         assert_ne!(first, second);
-        assert!(CsrfToken::matches(&mine, &first.to_string()) && CsrfToken::matches(&mine, &second.to_string()));
+        assert!(
+            CsrfToken::matches(&mine, &first.to_string()) && CsrfToken::matches(&mine, &second.to_string())
+        );
         assert!(!CsrfToken::matches(&theirs, &first.to_string()));
     }
 

@@ -15,9 +15,9 @@ pub(crate) use actions::signed_in;
 pub(crate) use actions::{
     NewPerson, SignedIn, change_password, claim, set_password_of, sign_in, sign_out, sign_up,
 };
-pub(crate) use csrf::CsrfToken;
-pub(crate) use cookie::{SESSION_COOKIE, session_cookie_of};
 pub(crate) use cookie::forget_session;
+pub(crate) use cookie::{SESSION_COOKIE, session_cookie_of};
+pub(crate) use csrf::CsrfToken;
 pub(crate) use password::Passwords;
 
 /// Who sends a request, found once per request by `middleware::identify`.

@@ -88,7 +88,8 @@ impl Passwords {
 
 /// Refuses passwords that are too short, too long, or the person's own name.
 pub(crate) fn check_new(password: &str, login: &str, name: &str) -> Result<(), Problem> {
-    let refuse = |detail: String| Err(Problem::new(ProblemKind::Invalid, detail.clone()).field("password", detail));
+    let refuse =
+        |detail: String| Err(Problem::new(ProblemKind::Invalid, detail.clone()).field("password", detail));
     if password.chars().count() < MIN_PASSWORD {
         return refuse(format!("a password has at least {MIN_PASSWORD} characters"));
     }

@@ -16,10 +16,18 @@ const JSON: &str = "Content-Type: application/json\r\n";
 async fn a_question_gets_its_passages_first_and_then_its_answer() {
     let world = world().await;
     let keeper = world.keeper().await;
-    let document = world.document(&keeper, None, "Safe water", "Boil the water for one minute. Above 2,000 metres boil it for three.").await;
+    let document = world
+        .document(
+            &keeper,
+            None,
+            "Safe water",
+            "Boil the water for one minute. Above 2,000 metres boil it for three.",
+        )
+        .await;
     let found = world.get("/api/v1/search?q=boil%20water").send().await.ok().json();
     assert_eq!(found["hits"][0]["document"], json!(document));
-    let passage = world.get(&format!("/api/v1/passages/{}", found["hits"][0]["passage"])).send().await.ok().json();
+    let passage =
+        world.get(&format!("/api/v1/passages/{}", found["hits"][0]["passage"])).send().await.ok().json();
     assert!(passage["text"].as_str().unwrap().starts_with("Boil the water"));
     let address = world.listen().await;
     let mut events = Events::open(address, "POST", "/api/v1/ask", JSON, QUESTION).await;

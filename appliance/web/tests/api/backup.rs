@@ -15,7 +15,8 @@ async fn a_backup_comes_back_under_its_passphrase_only() {
     world.create(&keeper, "notice", None, json!({"title": "Remember me", "level": "info"})).await;
     let short = world.post("/api/v1/backup", json!({"passphrase": "short"})).session(&keeper).send().await;
     assert_eq!(short.refused(422, "invalid")["errors"][0]["field"], "passphrase");
-    let file = world.post("/api/v1/backup", json!({"passphrase": PASSPHRASE})).session(&keeper).send().await.ok();
+    let file =
+        world.post("/api/v1/backup", json!({"passphrase": PASSPHRASE})).session(&keeper).send().await.ok();
     assert!(file.header("content-disposition").starts_with("attachment"));
     assert!(!file.body.windows(8).any(|part| part == b"Remember"), "a backup is encrypted");
     let restore = |body: Vec<u8>, passphrase: &str| {

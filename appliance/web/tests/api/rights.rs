@@ -14,7 +14,12 @@ async fn without_an_account_one_reads_what_is_open_and_changes_nothing() {
     world.get(&path).send().await.ok();
     let new = json!({"fields": {"title": "Hello", "level": "info"}});
     world.post("/api/v1/records/notice", new).send().await.refused(401, "sign-in-needed");
-    world.call("PATCH", &path).json(json!({"fields": {"title": "x"}})).send().await.refused(401, "sign-in-needed");
+    world
+        .call("PATCH", &path)
+        .json(json!({"fields": {"title": "x"}}))
+        .send()
+        .await
+        .refused(401, "sign-in-needed");
     world.call("DELETE", &path).send().await.refused(401, "sign-in-needed");
     for (method, path) in [
         ("GET", "/api/v1/settings"),
@@ -52,7 +57,8 @@ async fn a_volunteer_does_not_keep_the_hub() {
     }
     let who = world.get("/api/v1/session").session(&ben).send().await.json();
     let me = format!("/api/v1/records/person/{}", who["person"]["id"].as_str().unwrap());
-    let promote = world.call("PATCH", &me).json(json!({"fields": {"role": "keeper"}})).session(&ben).send().await;
+    let promote =
+        world.call("PATCH", &me).json(json!({"fields": {"role": "keeper"}})).session(&ben).send().await;
     promote.refused(403, "forbidden");
 }
 
@@ -62,11 +68,15 @@ async fn what_is_in_a_closed_project_does_not_exist_for_others_at_any_door() {
     let keeper = world.keeper().await;
     let owner = world.person(&keeper, "volunteer", "owner").await;
     let other = world.person(&keeper, "volunteer", "other").await;
-    let project = world.create(&owner, "project", None, json!({"name": "Clinic", "status": "active", "open": false})).await;
+    let project = world
+        .create(&owner, "project", None, json!({"name": "Clinic", "status": "active", "open": false}))
+        .await;
     let id: RecordId = project["id"].as_str().unwrap().parse().unwrap();
     let project = id.to_string();
-    let notice = world.create(&owner, "notice", Some(&project), json!({"title": "Zanzibar", "level": "info"})).await;
-    let document = world.document(&owner, Some(id), "Zanzibar plan", "The zanzibar generator needs diesel.").await;
+    let notice =
+        world.create(&owner, "notice", Some(&project), json!({"title": "Zanzibar", "level": "info"})).await;
+    let document =
+        world.document(&owner, Some(id), "Zanzibar plan", "The zanzibar generator needs diesel.").await;
     let notice = format!("/api/v1/records/notice/{}", notice["id"].as_str().unwrap());
     let hidden = [
         notice.clone(),
@@ -80,9 +90,12 @@ async fn what_is_in_a_closed_project_does_not_exist_for_others_at_any_door() {
         world.get(path).session(&other).send().await.refused(404, "not-found");
         world.get(path).send().await.refused(404, "not-found");
     }
-    let search = |session: String| { let world = &world; async move {
-        world.get("/api/v1/search?q=zanzibar").session(&session).send().await.ok().json()["hits"].clone()
-    } };
+    let search = |session: String| {
+        let world = &world;
+        async move {
+            world.get("/api/v1/search?q=zanzibar").session(&session).send().await.ok().json()["hits"].clone()
+        }
+    };
     let hits = search(owner.clone()).await;
     assert_eq!(hits.as_array().unwrap().len(), 1);
     assert_eq!(search(other.clone()).await, json!([]));

@@ -94,7 +94,11 @@ impl Host for TestHost {
 struct NoEmbedding;
 
 impl Embed for NoEmbedding {
-    fn embed(&self, _: Vec<String>, _: EmbedRole) -> BoxFuture<'static, Result<Vec<Vec<f32>>, InferenceError>> {
+    fn embed(
+        &self,
+        _: Vec<String>,
+        _: EmbedRole,
+    ) -> BoxFuture<'static, Result<Vec<Vec<f32>>, InferenceError>> {
         Box::pin(async { Err(InferenceError::NotConnected) })
     }
 }
@@ -125,7 +129,13 @@ impl Generate for Scribe {
         let done = GenerateEvent::Done { tokens: 9, finish: Finish::Stop, prefill_ms: 1, decode_ms: 1 };
         let start = stream::iter(events);
         let end = if self.endless { stream::pending().boxed() } else { stream::iter([done]).boxed() };
-        start.chain(end).map(move |event| { let _ = &listening; event }).boxed()
+        start
+            .chain(end)
+            .map(move |event| {
+                let _ = &listening;
+                event
+            })
+            .boxed()
     }
 }
 
@@ -198,7 +208,10 @@ impl Answer {
         assert_eq!(problem["type"], format!("urn:cairn:problem:{slug}"), "{problem}");
         assert_eq!(problem["status"], status);
         for part in ["title", "detail", "kept", "next"] {
-            assert!(problem[part].as_str().is_some_and(|text| text.len() > 5), "{part} is missing: {problem}");
+            assert!(
+                problem[part].as_str().is_some_and(|text| text.len() > 5),
+                "{part} is missing: {problem}"
+            );
         }
         let instance = problem["instance"].as_str().unwrap();
         assert_eq!(instance, format!("urn:uuid:{}", self.header("x-request-id")));
@@ -262,7 +275,13 @@ impl World {
         self.store.viewer_for_session(&SessionToken::from_text(session)).await.unwrap().unwrap()
     }
 
-    pub(crate) async fn create(&self, session: &str, kind: &str, project: Option<&str>, fields: Json) -> Json {
+    pub(crate) async fn create(
+        &self,
+        session: &str,
+        kind: &str,
+        project: Option<&str>,
+        fields: Json,
+    ) -> Json {
         let body = json!({"project": project, "fields": fields});
         self.post(&format!("/api/v1/records/{kind}"), body).session(session).send().await.ok().json()
     }
@@ -272,7 +291,13 @@ impl World {
     }
 
     /// A document whose one passage is in the index, without running an extractor.
-    pub(crate) async fn document(&self, session: &str, project: Option<RecordId>, title: &str, text: &str) -> RecordId {
+    pub(crate) async fn document(
+        &self,
+        session: &str,
+        project: Option<RecordId>,
+        title: &str,
+        text: &str,
+    ) -> RecordId {
         let viewer = self.viewer(session).await;
         let mut blob = self.store.blob_writer(1 << 20).unwrap();
         blob.write(text.as_bytes()).unwrap();
@@ -285,7 +310,8 @@ impl World {
             ("size".to_owned(), Value::Int(i64::try_from(text.len()).unwrap())),
         ]);
         let record = self.store.create(&viewer, Kind::Document, project, fields, None).await.unwrap();
-        let passage = Passage { ordinal: 0, heading: title.into(), text: text.into(), location: Default::default() };
+        let passage =
+            Passage { ordinal: 0, heading: title.into(), text: text.into(), location: Default::default() };
         let version = cairn_library::extract::EXTRACTOR_VERSION;
         self.store.put_passages(record.id, blob, version, vec![passage]).await.unwrap();
         record.id
@@ -304,14 +330,17 @@ impl World {
     pub(crate) fn bytes_in(&self, part: &str) -> u64 {
         fn walk(folder: &Path, part: &str) -> u64 {
             let Ok(entries) = fs::read_dir(folder) else { return 0 };
-            entries.flatten().map(|entry| {
-                let path = entry.path();
-                match entry.metadata() {
-                    Ok(meta) if meta.is_dir() => walk(&path, part),
-                    Ok(meta) if path.to_string_lossy().contains(part) => meta.len(),
-                    _ => 0,
-                }
-            }).sum()
+            entries
+                .flatten()
+                .map(|entry| {
+                    let path = entry.path();
+                    match entry.metadata() {
+                        Ok(meta) if meta.is_dir() => walk(&path, part),
+                        Ok(meta) if path.to_string_lossy().contains(part) => meta.len(),
+                        _ => 0,
+                    }
+                })
+                .sum()
         }
         walk(self.folder.path(), part)
     }

@@ -4,10 +4,12 @@ use std::fmt::Write;
 
 /// `inline` or `attachment` with a name: once in plain ASCII for old programs, once encoded (RFC 8187).
 pub(crate) fn disposition(how: &str, name: &str) -> String {
-    let plain: String = name
-        .chars()
-        .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%' | ';') || c == ' ' { c } else { '_' })
-        .collect();
+    let plain: String =
+        name.chars()
+            .map(|c| {
+                if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%' | ';') || c == ' ' { c } else { '_' }
+            })
+            .collect();
     let mut encoded = String::with_capacity(name.len());
     for byte in name.bytes() {
         // RFC 8187 section 3.2.1, attr-char.
@@ -27,6 +29,9 @@ mod tests {
     #[test]
     fn a_name_cannot_leave_its_quotes() {
         let header = disposition("attachment", "a\"; x=\r\n\\é.html");
-        assert_eq!(header, "attachment; filename=\"a__ x=___\u{5f}.html\"; filename*=UTF-8''a%22%3B%20x%3D%0D%0A%5C%C3%A9.html");
+        assert_eq!(
+            header,
+            "attachment; filename=\"a__ x=___\u{5f}.html\"; filename*=UTF-8''a%22%3B%20x%3D%0D%0A%5C%C3%A9.html"
+        );
     }
 }

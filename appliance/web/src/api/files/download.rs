@@ -90,7 +90,9 @@ fn content(file: File, size: u64, etag: &str, headers: &HeaderMap) -> Result<Res
         Part::Of { first, last } => {
             let mut response = body(file, first, last - first + 1, StatusCode::PARTIAL_CONTENT);
             let range = HeaderValue::from_str(&format!("bytes {first}-{last}/{size}"));
-            response.headers_mut().insert(header::CONTENT_RANGE, range.map_err(|error| Problem::internal(&error))?);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_RANGE, range.map_err(|error| Problem::internal(&error))?);
             Ok(response)
         }
     }
@@ -127,7 +129,8 @@ fn part(text: &str, size: u64) -> Part {
     let Some((first, last)) = text.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
         return Part::Whole;
     };
-    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+    let number =
+        |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
     match (first.trim(), last.trim()) {
         ("", suffix) => match number(suffix) {
             Some(0) => Part::None,

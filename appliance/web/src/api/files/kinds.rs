@@ -68,8 +68,8 @@ pub(super) enum Shown {
 /// How a file of this type may be shown.
 pub(super) fn shown(media_type: &str) -> Shown {
     match media_type {
-        "image/png" | "image/jpeg" | "image/gif" | "image/webp" | "audio/mpeg" | "audio/ogg" | "video/mp4"
-        | "video/webm" => Shown::AsIs,
+        "image/png" | "image/jpeg" | "image/gif" | "image/webp" | "audio/mpeg" | "audio/ogg"
+        | "video/mp4" | "video/webm" => Shown::AsIs,
         "text/plain" | "text/markdown" | "text/csv" => Shown::AsText,
         "application/pdf" => Shown::AsPdf,
         _ => Shown::Saved,
@@ -84,14 +84,23 @@ mod tests {
     fn the_ending_says_what_a_file_is_and_headers_are_believed_only_when_they_are_types() {
         assert_eq!(media_type("Plan.PDF", Some("text/html")), "application/pdf");
         assert_eq!(media_type("plan", Some("Text/Plain; charset=utf-8")), "text/plain");
-        for said in [None, Some(""), Some("text"), Some("a/b\r\nX: y"), Some("text/html, text/plain"), Some("/")] {
+        for said in
+            [None, Some(""), Some("text"), Some("a/b\r\nX: y"), Some("text/html, text/plain"), Some("/")]
+        {
             assert_eq!(media_type("plan.xyz", said), UNKNOWN, "{said:?}");
         }
     }
 
     #[test]
     fn nothing_that_can_run_scripts_is_shown() {
-        for media_type in ["text/html", "image/svg+xml", "application/xhtml+xml", "text/xml", "application/javascript", UNKNOWN] {
+        for media_type in [
+            "text/html",
+            "image/svg+xml",
+            "application/xhtml+xml",
+            "text/xml",
+            "application/javascript",
+            UNKNOWN,
+        ] {
             assert_eq!(shown(media_type), Shown::Saved, "{media_type}");
         }
     }
