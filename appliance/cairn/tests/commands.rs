@@ -30,7 +30,7 @@ async fn documents_are_added_found_and_asked() {
     )
     .unwrap();
     fs::write(shelf.path().join("notes.txt"), "The generator needs oil every hundred hours.\n").unwrap();
-    fs::write(shelf.path().join("broken.pdf"), "this is no PDF").unwrap();
+    fs::write(shelf.path().join("broken.pdf"), "%PDF-1.7\nand then nothing of the kind").unwrap();
     let told = hub.told(&["library", "add", shelf.path().to_str().unwrap()]).await;
     assert!(told.contains("+ safe water") && told.contains("3 of 3 documents added"), "{told}");
     assert!(told.contains("! broken"), "{told}");

@@ -5,7 +5,7 @@ mod running;
 use std::{fs, os::unix::process::CommandExt, process::Stdio};
 
 use nix::sys::signal::{Signal, kill};
-use running::{Hub, cairn, folder, until};
+use running::{Hub, cairn, folder, get, until};
 
 #[tokio::test]
 async fn it_starts_and_tells_where_it_is_and_how_to_claim_it() {
@@ -16,7 +16,7 @@ async fn it_starts_and_tells_where_it_is_and_how_to_claim_it() {
         assert!(health.get(field).is_some(), "{field} is missing in {health}");
     }
     assert_eq!(health["database_connected"], true);
-    let page = reqwest::get(hub.address().unwrap()).await.unwrap();
+    let page = get(&hub.address().unwrap()).await.unwrap();
     assert!(page.status().is_success());
     assert!(page.text().await.unwrap().contains("<html"));
 
@@ -47,7 +47,7 @@ async fn a_killed_infer_leaves_the_page_serving_and_comes_back() {
         .await;
     let server = hub.role("hub");
     hub.kill_role("infer").await;
-    assert!(reqwest::get(hub.address().unwrap()).await.unwrap().status().is_success());
+    assert!(get(&hub.address().unwrap()).await.unwrap().status().is_success());
     until("infer is connected again", async || {
         (hub.answers().await["inference_connected"] == true).then_some(())
     })
@@ -188,7 +188,7 @@ async fn a_bad_provisioning_file_stops_nothing_and_is_told() {
     let said = hub.said();
     assert!(said.contains("line 3") && said.contains("did you mean \"language\"?"), "{said}");
     let setup: serde_json::Value =
-        reqwest::get(format!("{}/api/v1/setup", hub.address().unwrap())).await.unwrap().json().await.unwrap();
+        get(&format!("{}/api/v1/setup", hub.address().unwrap())).await.unwrap().json().await.unwrap();
     assert_eq!(setup["hub_name"], "Spring", "what was right counts");
 }
 
@@ -203,7 +203,7 @@ async fn a_slow_client_holds_nobody_up() {
         stream.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
         slow.push(stream);
     }
-    assert!(reqwest::get(&address).await.unwrap().status().is_success());
+    assert!(get(&address).await.unwrap().status().is_success());
     hub.terminate();
     let (status, _) = hub.ended().await;
     assert!(status.success(), "{status}: heads that never end do not hold the end up");

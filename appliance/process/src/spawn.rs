@@ -109,6 +109,7 @@ impl RoleCommand {
         }
         let [input, output, errors] = self.streams;
         let mut command = std::process::Command::new(self.program);
+        command.arg0("cairn");
         command.args(self.arguments).env_clear().stdin(input).stdout(output).stderr(errors);
         // A Ctrl-C on the terminal is for the supervisor, which ends the roles in order.
         command.process_group(0);

@@ -24,7 +24,11 @@ use cairn_inference::{
 use cairn_uplink::{CloudModel, Endpoint, Mode, Router, Routing, cloud::Patience, connectivity};
 use futures::{StreamExt, stream::BoxStream};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpListener,
+    sync::watch,
+};
 
 const KEY: &str = "sk-never-shown";
 const PATIENCE: Patience = Patience {
@@ -99,15 +103,35 @@ async fn completions(State(server): State<Server>, headers: HeaderMap, Json(body
     let manner = server.manner;
     let stream = async_stream::stream! {
         for piece in pieces {
-            yield Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Bytes::from(piece));
+            yield Ok::<_, Infallible>(Bytes::from(piece));
         }
-        match manner {
-            Manner::BreaksOff => yield Err("the cable was pulled".into()),
-            Manner::FallsSilent => std::future::pending::<()>().await,
-            _ => {}
+        if manner == Manner::FallsSilent {
+            std::future::pending::<()>().await;
         }
     };
     ([("content-type", "text/event-stream")], Body::from_stream(stream)).into_response()
+}
+
+/// Answers by hand, because a server that knows HTTP ends its answers properly: half an answer, then the connection's end.
+async fn break_off(listener: TcpListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let mut stream = BufReader::new(stream);
+        let (mut line, mut length) = (String::new(), 0);
+        while stream.read_line(&mut line).await.unwrap() > 2 {
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        let mut answer = String::from(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
+        );
+        for piece in [chunk("Boil the "), chunk("wat")] {
+            answer.push_str(&format!("{:x}\r\n{piece}\r\n", piece.len()));
+        }
+        stream.get_mut().write_all(answer.as_bytes()).await.unwrap();
+    }
 }
 
 impl Server {
@@ -117,7 +141,11 @@ impl Server {
             Routes::new().route("/v1/chat/completions", post(completions)).with_state(server.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, routes).await });
+        if manner == Manner::BreaksOff {
+            tokio::spawn(break_off(listener));
+        } else {
+            tokio::spawn(async move { axum::serve(listener, routes).await });
+        }
         (server, address)
     }
 

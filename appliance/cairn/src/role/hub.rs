@@ -214,8 +214,11 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
     // Writes that were confirmed are on the card already; this ends the writer and closes the database in order.
     let closing = tokio::task::spawn_blocking(move || store.close());
     closing.await.map_err(while_doing("closing the database"))?;
-    if let Err(error) = std::fs::remove_file(host.folder.address()) {
-        tracing::debug!(%error, "the address file was gone already");
+    // Nobody is here any more, and whoever looks should see it.
+    for file in [host.folder.address(), host.folder.console()] {
+        if let Err(error) = std::fs::remove_file(&file) {
+            tracing::debug!(%error, file = %file.display(), "it was gone already");
+        }
     }
     outcome.map_err(while_doing("serving"))?.map_err(while_doing("serving"))
 }

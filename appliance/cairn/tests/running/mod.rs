@@ -41,6 +41,18 @@ pub fn cairn(words: &[&str]) -> Command {
     command
 }
 
+/// An HTTP client.
+pub fn client() -> reqwest::Client {
+    // The first test that comes here installs it for all.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    reqwest::Client::builder().timeout(PATIENCE).build().unwrap()
+}
+
+/// Gets a page.
+pub async fn get(address: &str) -> reqwest::Result<reqwest::Response> {
+    client().get(address).send().await
+}
+
 /// Looks at `condition` until it gives a value.
 pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -87,7 +99,7 @@ impl Hub {
     /// Waits until the page answers, and gives the health check.
     pub async fn answers(&self) -> Value {
         until("the hub answers", async || {
-            let answer = reqwest::get(format!("{}/api/health-check", self.address()?)).await.ok()?;
+            let answer = get(&format!("{}/api/health-check", self.address()?)).await.ok()?;
             answer.json().await.ok()
         })
         .await
@@ -196,8 +208,7 @@ pub struct Keeper {
 
 impl Keeper {
     fn of(hub: &Hub) -> Self {
-        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Self { client, address: hub.address().unwrap(), cookie: Arc::default() }
+        Self { client: client(), address: hub.address().unwrap(), cookie: Arc::default() }
     }
 
     fn with_cookie(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
