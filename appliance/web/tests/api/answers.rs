@@ -9,7 +9,7 @@ use crate::{
     support::{endless_world, until, world},
 };
 
-const QUESTION: &str = r#"{"text":"How long must water boil?"}"#;
+const QUESTION: &str = r#"{"text":"Boil the water for how many minutes?"}"#;
 const JSON: &str = "Content-Type: application/json\r\n";
 
 #[tokio::test]

@@ -75,14 +75,21 @@ async fn a_queued_edit_that_is_sent_again_takes_effect_once() {
     let world = world().await;
     let keeper = world.keeper().await;
     let key = ChangeId::new().to_string();
-    let send = |title: &str| {
-        let body = json!({"fields": {"title": title, "level": "info"}});
+    let send = || {
+        let body = json!({"fields": {"title": "Water", "level": "info"}});
         world.post("/api/v1/records/notice", body).header("idempotency-key", &key).session(&keeper).send()
     };
-    let (first, again) = (send("Water").await.ok().json(), send("Water").await.ok().json());
+    let (first, again) = (send().await.ok().json(), send().await.ok().json());
     assert_eq!(first["id"], again["id"]);
     assert_eq!(world.get("/api/v1/counts").send().await.json()["notice"], 1);
-    send("Something else").await.refused(409, "change-reused");
+    let ben = world.person(&keeper, "volunteer", "ben").await;
+    let taken = world
+        .post("/api/v1/records/notice", json!({"fields": {"title": "Mine", "level": "info"}}))
+        .header("idempotency-key", &key)
+        .session(&ben)
+        .send()
+        .await;
+    taken.refused(409, "change-reused");
     let path = format!("/api/v1/records/notice/{}", first["id"].as_str().unwrap());
     let key = ChangeId::new().to_string();
     let edit = || {

@@ -62,7 +62,7 @@ impl Host for TestHost {
             disk: *self.disk.lock().unwrap(),
             temperature_c: None,
             restarts: vec![("infer".into(), 2)],
-            opened: OpenReport { findings: self.opened.findings.clone() },
+            opened: self.opened.clone(),
         }
     }
 
