@@ -23,6 +23,8 @@ use crate::{
 static TOKEN_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 /// The form field and the query parameter that carry it.
 const TOKEN_FIELD: &str = "_csrf";
+/// Longest token with every character encoded, in bytes.
+const MAX_ENCODED: usize = 512;
 
 pub(super) async fn check(request: Request, next: Next) -> Response {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE) {
@@ -85,19 +87,36 @@ async fn find_token(request: Request) -> Result<(Request, Option<String>), Probl
     let bytes = to_bytes(body, MAX_BODY)
         .await
         .map_err(|_| Problem::new(ProblemKind::TooLarge, format!("a form has at most {MAX_BODY} bytes")))?;
-    // A token consists of letters, digits, - and _, which no browser encodes.
-    let form = std::str::from_utf8(&bytes).unwrap_or_default();
-    let token = parameter(form).map(str::to_owned);
+    let token = parameter(std::str::from_utf8(&bytes).unwrap_or_default());
     Ok((Request::from_parts(parts, Body::from(bytes)), token))
 }
 
 fn in_head(parts: &Parts) -> Option<String> {
     let header = parts.headers.get(&TOKEN_HEADER).and_then(|value| value.to_str().ok());
-    header.or_else(|| parts.uri.query().and_then(parameter)).map(str::to_owned)
+    header.map(str::to_owned).or_else(|| parts.uri.query().and_then(parameter))
 }
 
-fn parameter(encoded: &str) -> Option<&str> {
-    encoded.split('&').find_map(|pair| pair.strip_prefix(TOKEN_FIELD)?.strip_prefix('='))
+/// The token in text of the type `application/x-www-form-urlencoded`.
+fn parameter(encoded: &str) -> Option<String> {
+    let mut pairs = encoded.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(name, _)| decoded(name).as_deref() == Some(TOKEN_FIELD))?;
+    decoded(value)
+}
+
+/// Text without percent-encoding, as far as a token's letters go: whatever is longer or no ASCII is none.
+fn decoded(text: &str) -> Option<String> {
+    if text.len() > MAX_ENCODED {
+        return None;
+    }
+    let mut out = String::new();
+    let mut parts = text.split('%');
+    out.push_str(parts.next()?);
+    for part in parts {
+        let byte = u8::from_str_radix(part.get(..2)?, 16).ok().filter(u8::is_ascii)?;
+        out.push(char::from(byte));
+        out.push_str(part.get(2..)?);
+    }
+    Some(out)
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
@@ -139,8 +158,14 @@ mod tests {
 
     #[test]
     fn the_token_is_found_in_a_form() {
-        assert_eq!(parameter("title=a%26b&_csrf=abc-_9&x=1"), Some("abc-_9"));
-        assert_eq!(parameter("my_csrf=abc"), None);
-        assert_eq!(parameter("_csrfx=abc"), None);
+        let found = |form: &str| parameter(form).unwrap_or_default();
+        assert_eq!(found("title=a%26b&_csrf=abc-_9&x=1"), "abc-_9");
+        assert_eq!(found("title=%F0&%5Fcsrf=abc%2D%5f9"), "abc-_9", "encoding more than needed is allowed");
+        for other in
+            ["my_csrf=abc", "_csrfx=abc", "title=_csrf=a%2", "_csrf=%zz", "_csrf=%C3%A9", "_csrf", ""]
+        {
+            assert_eq!(found(other), "", "{other}");
+        }
+        assert_eq!(found(&format!("_csrf={}", "a".repeat(MAX_ENCODED + 1))), "");
     }
 }
