@@ -30,6 +30,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30 * 60);
 #[serde(deny_unknown_fields)]
 pub(super) struct Ask {
     /// What is asked.
+    #[schema(min_length = 1, pattern = r"\S")]
     text: String,
     /// The generating model, by name; none: the hub's choice.
     #[serde(default)]

@@ -39,7 +39,7 @@ static PASSPHRASE: HeaderName = HeaderName::from_static("cairn-passphrase");
 #[serde(deny_unknown_fields)]
 pub(super) struct NewBackup {
     /// What encrypts it, at least 8 characters. Without it nobody can read the backup.
-    #[schema(format = Password)]
+    #[schema(format = Password, min_length = 8, max_length = 256)]
     passphrase: String,
 }
 

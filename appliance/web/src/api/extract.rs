@@ -42,6 +42,19 @@ fn is_json(headers: &HeaderMap) -> bool {
 #[from_request(via(Path), rejection(Problem))]
 pub(super) struct ApiPath<T>(pub(super) T);
 
+/// A number that the hub gave: an invitation's, a token's. What no hub ever gives names nothing.
+pub(super) struct LocalNumber(pub(super) u64);
+
+impl<S: Send + Sync> FromRequestParts<S> for LocalNumber {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let ApiPath(number) = ApiPath::<i64>::from_request_parts(parts, state).await?;
+        let none = |_| Problem::new(ProblemKind::NotFound, "there is none of this number");
+        u64::try_from(number).map(Self).map_err(none)
+    }
+}
+
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The header `Idempotency-Key`: a UUID that the sender chose for this change. The same change sent again, for

@@ -44,6 +44,7 @@ const INDEX_WITHIN: Duration = Duration::from_secs(60);
 #[into_params(parameter_in = Query)]
 pub(crate) struct NewFile {
     /// The file's name, with its ending.
+    #[param(min_length = 1, max_length = 200)]
     pub(crate) name: String,
     /// The document's title; none: the file's name without its ending.
     #[param(nullable = false)]
@@ -204,6 +205,7 @@ where
     let media_type = kinds::media_type(&name, file.media_type.as_deref());
     fields.extend(file_fields(blob, &name, media_type, size));
     let record = hub.store.create(viewer, Kind::Document, file.project, fields, change).await?;
+    let record = super::records::made(Kind::Document, record)?;
     let index = index(hub, record.id).await;
     Ok(Received { record, index })
 }

@@ -11,7 +11,7 @@ use cairn_sync::Role;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{ApiJson, ApiPath};
+use super::extract::{ApiJson, LocalNumber};
 use crate::{
     hub::Hub,
     middleware::NeverCompress,
@@ -79,11 +79,11 @@ pub(super) async fn create(
 
 /// Takes an invitation back.
 #[utoipa::path(delete, path = "/api/v1/invitations/{id}", tag = "settings", operation_id = "revoke_invitation",
-    params(("id" = u64, Path)), responses((status = 204, description = "It is no longer valid.")))]
+    params(("id" = i64, Path, minimum = 1)), responses((status = 204, description = "It is no longer valid.")))]
 pub(super) async fn revoke(
     State(hub): State<Hub>,
     CurrentViewer(viewer): CurrentViewer,
-    ApiPath(id): ApiPath<u64>,
+    LocalNumber(id): LocalNumber,
 ) -> Result<StatusCode, Problem> {
     signed_in(&viewer)?;
     hub.store.revoke_invitation(&viewer, id).await?;

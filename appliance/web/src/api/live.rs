@@ -60,7 +60,7 @@ pub(super) async fn events(
 pub(super) struct At {
     /// A record's id, or `hub` for everywhere.
     #[serde(default = "everywhere")]
-    #[param(required = false)]
+    #[param(required = false, pattern = "^(hub|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$")]
     at: String,
 }
 
@@ -85,6 +85,7 @@ pub(super) async fn who_is_here(
 #[serde(deny_unknown_fields)]
 pub(super) struct Present {
     /// A record's id, or `hub`.
+    #[schema(pattern = "^(hub|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$")]
     at: String,
     /// What is done there.
     doing: Doing,

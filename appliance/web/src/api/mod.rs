@@ -38,6 +38,8 @@ use crate::{
 
 /// Where the hub says whether it is well.
 pub(crate) const HEALTH_PATH: &str = "/api/health-check";
+/// Where Prometheus reads the hub's figures.
+pub(crate) const METRICS_PATH: &str = "/metrics";
 
 /// Routes that move files, or wait for a model to be loaded: with limits and deadlines of their own.
 const TRANSFERS: [(Method, &str); 6] = [

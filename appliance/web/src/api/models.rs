@@ -119,6 +119,7 @@ pub(super) async fn list(State(hub): State<Hub>) -> Result<Json<Vec<Model>>, Pro
 #[into_params(parameter_in = Query)]
 pub(super) struct NewModel {
     /// The file's name: letters, digits, `.`, `_` and `-`; the ending `.gguf` is left out.
+    #[param(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
     name: String,
 }
 

@@ -10,7 +10,9 @@ use super::records::{EQUALS, STARTS, is_findable};
 
 /// Every character but control characters, as [`FieldDef::check`] wants them.
 const LINE_PATTERN: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
-/// The same, and something else than white space.
+/// The same with line ends and tabs.
+const TEXT_PATTERN: &str = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$";
+/// The characters of a line, and something else than white space.
 const NEEDED_LINE_PATTERN: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$";
 
 /// The name of a kind's record in the document: `Notice`.
@@ -189,7 +191,10 @@ fn of_type(field: &FieldDef, nullable: bool) -> Value {
             let pattern = if field.required { NEEDED_LINE_PATTERN } else { LINE_PATTERN };
             json!({ "type": "string", "maxLength": field.limit, "pattern": pattern })
         }
-        FieldType::Text => json!({ "type": "string", "maxLength": field.limit }),
+        FieldType::Text => {
+            let least = u8::from(field.required);
+            json!({ "type": "string", "minLength": least, "maxLength": field.limit, "pattern": TEXT_PATTERN })
+        }
         FieldType::Choice(choices) => json!({ "type": "string", "enum": choices }),
         FieldType::Ref(kind) => json!({ "type": "string", "format": "uuid", "x-record": kind.name() }),
         FieldType::Blob => json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),

@@ -78,7 +78,7 @@ pub(super) async fn create(
     ApiJson(new): ApiJson<NewRecord>,
 ) -> Result<Response, Problem> {
     let fields = parse_fields(kind, new.fields)?;
-    let record = hub.store.create(&viewer, kind, new.project, fields, change).await?;
+    let record = made(kind, hub.store.create(&viewer, kind, new.project, fields, change).await?)?;
     Ok(created(&record))
 }
 
@@ -189,6 +189,14 @@ pub(super) async fn history(
 ) -> Result<Json<Page<HistoryEntry>>, Problem> {
     let after = page.after.map(Cursor::from_text);
     Ok(Json(hub.store.history(&viewer, id, after, page.limit).await?))
+}
+
+/// A record that was made, now or by the same change before; a change that made something else is not repeated.
+pub(super) fn made(kind: Kind, record: Record) -> Result<Record, Problem> {
+    if record.kind == kind {
+        return Ok(record);
+    }
+    Err(Problem::new(ProblemKind::ChangeReused, format!("this change id already made a {}", record.kind)))
 }
 
 /// The answer to a record that was made.

@@ -10,7 +10,7 @@ use cairn_store::ApiTokenInfo;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{ApiJson, ApiPath};
+use super::extract::{ApiJson, LocalNumber};
 use crate::{
     hub::Hub,
     middleware::NeverCompress,
@@ -78,11 +78,11 @@ pub(super) async fn create(
 
 /// Ends a token.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "session", operation_id = "revoke_token",
-    params(("id" = u64, Path)), responses((status = 204, description = "It is no longer valid.")))]
+    params(("id" = i64, Path, minimum = 1)), responses((status = 204, description = "It is no longer valid.")))]
 pub(super) async fn revoke(
     State(hub): State<Hub>,
     identity: Identity,
-    ApiPath(id): ApiPath<u64>,
+    LocalNumber(id): LocalNumber,
 ) -> Result<StatusCode, Problem> {
     hub.store.revoke_api_token(&identity.viewer, id).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -42,7 +42,7 @@ pub(super) async fn identify(State(hub): State<Hub>, mut request: Request, next:
 
 /// What is the same for everyone and must be answered without the database.
 fn is_for_everyone(path: &str) -> bool {
-    path.starts_with("/assets/") || path == crate::api::HEALTH_PATH
+    path.starts_with("/assets/") || path == crate::api::HEALTH_PATH || path == crate::api::METRICS_PATH
 }
 
 /// Who it is, and whether the browser carries a session that has ended.

@@ -93,6 +93,9 @@ async fn malformed_addresses_queries_and_headers_are_refused_in_words() {
     ] {
         is_our_refusal(path, &world.get(path).session(&keeper).send().await);
     }
+    for path in ["/api/v1/tokens/9223372036854775808", "/api/v1/invitations/-1", "/api/v1/tokens/x"] {
+        is_our_refusal(path, &world.call("DELETE", path).session(&keeper).send().await);
+    }
     let many = (0..100).map(|n| format!("is.level=info&x{n}=1&")).collect::<String>();
     is_our_refusal("many", &world.get(&format!("/api/v1/records/notice?{many}")).send().await);
     for (name, value) in [

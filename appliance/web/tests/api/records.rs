@@ -90,6 +90,9 @@ async fn a_queued_edit_that_is_sent_again_takes_effect_once() {
         .send()
         .await;
     taken.refused(409, "change-reused");
+    let team = world.post("/api/v1/records/team", json!({"fields": {"name": "Water team"}}));
+    let team = team.header("idempotency-key", &key).session(&keeper).send().await;
+    team.refused(409, "change-reused");
     let path = format!("/api/v1/records/notice/{}", first["id"].as_str().unwrap());
     let key = ChangeId::new().to_string();
     let edit = || {
