@@ -76,7 +76,8 @@ pub fn run(path: &Path, mut progress: impl FnMut(&str)) -> Result<Report, ModelE
     let load_peak_bytes = peak_memory();
     let vocabulary = u32::try_from(probe.vocabulary()).unwrap_or(u32::MAX);
     // Any tokens cost the same; these avoid the special ones, which come first or last.
-    let prompt: Vec<u32> = (0..context as u32).map(|index| (256 + index * 7919) % (vocabulary / 2).max(1)).collect();
+    let prompt: Vec<u32> =
+        (0..context as u32).map(|index| (256 + index * 7919) % (vocabulary / 2).max(1)).collect();
     let fits = |tokens: usize| info.context == 0 || tokens + DECODE_TOKENS < info.context as usize;
 
     let mut prefill = Vec::new();
@@ -116,7 +117,8 @@ pub fn run(path: &Path, mut progress: impl FnMut(&str)) -> Result<Report, ModelE
 /// [`ModelError`].
 pub fn run_embedding(path: &Path) -> Result<EmbeddingReport, ModelError> {
     let embedder = Embedder::open(path)?;
-    let sentence = "Boil the water for one minute before you drink it or let it stand in the sun for six hours. ";
+    let sentence =
+        "Boil the water for one minute before you drink it or let it stand in the sun for six hours. ";
     let passages = vec![sentence.repeat(5); PASSAGES];
     let question = ["Where is the nearest shelter?".to_owned()];
     let query = (0..MAX_ROUNDS)

@@ -75,6 +75,11 @@ impl Probe {
     /// # Errors
     /// [`ModelError::Compute`] when they do not fit or are none of the model's.
     pub fn read(&mut self, session: &mut Session, tokens: &[u32]) -> Result<&[f32], ModelError> {
+        let room = session.cache.room();
+        if tokens.len() > room {
+            let why = format!("{} tokens do not fit where {room} do", tokens.len());
+            return Err(ModelError::Compute(candle_core::Error::Msg(why)));
+        }
         let slices = tokens.len().div_ceil(SLICE);
         for (index, tokens) in tokens.chunks(SLICE).enumerate() {
             let want = if index + 1 == slices { Want::Last } else { Want::Nothing };

@@ -58,7 +58,10 @@ impl Drop for Inbox {
 }
 
 /// Starts the working thread.
-fn start(config: ServeConfig, replies: UnboundedSender<Reply>) -> Result<(Inbox, JoinHandle<()>), InferenceError> {
+fn start(
+    config: ServeConfig,
+    replies: UnboundedSender<Reply>,
+) -> Result<(Inbox, JoinHandle<()>), InferenceError> {
     let limits = Limits {
         model_dir: config.model_dir,
         embed_model: config.embed_model,

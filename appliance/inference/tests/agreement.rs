@@ -1,5 +1,13 @@
 //! Every family in every quantization against llama.cpp: tokens, templates, logits, likeliest next tokens.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop"
+)]
+
 mod reference;
 
 use base64::Engine;
@@ -25,14 +33,21 @@ const QUANTIZATIONS: [TensorType; 7] = [
 /// Tokens of the prompt; longer than the small Gemma's window, so that it slides.
 const PROMPT: usize = 48;
 const STEPS: usize = 24;
-/// How far a logit may be from the reference's, in standard deviations of the logits. Both engines round activations to
-/// 8 bits, but in blocks of their own choice and with sums in their own order; with random weights those differences reach
-/// the output undamped.
-const TOLERANCE: f32 = 0.15;
-/// The same for the root of the mean square over all logits.
-const MEAN_TOLERANCE: f32 = 0.03;
-/// Where the reference's best two logits are closer than this, either may be the likeliest token.
-const NEAR_TIE: f32 = 2.0 * TOLERANCE;
+/// How far our logits may be from the reference's, in standard deviations of the logits.
+struct Tolerance {
+    /// Any one logit.
+    worst: f32,
+    /// The root of the mean square over all of them.
+    mean: f32,
+    /// Where the reference's best two logits are closer than this, either may be the likeliest token.
+    tie: f32,
+}
+
+/// Without quantization only the order of sums and the cache's halves differ (0.006 and 0.001 were seen).
+const EXACT: Tolerance = Tolerance { worst: 0.02, mean: 0.003, tie: 0.03 };
+/// With it both engines round activations to 8 bits, each in its own way, and a model with random weights passes every
+/// rounding on undamped (0.18 and 0.036 were seen). A block read wrongly would be off by whole standard deviations.
+const ROUNDED: Tolerance = Tolerance { worst: 0.3, mean: 0.06, tie: 0.25 };
 
 const TEXTS: [&str; 12] = [
     "Boil the water for one minute before you drink it.",
@@ -77,7 +92,8 @@ struct Answer {
 impl Answer {
     fn rows(&self, vocabulary: usize) -> Vec<Vec<f32>> {
         let bytes = base64::engine::general_purpose::STANDARD.decode(&self.logits).unwrap();
-        let floats: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let floats: Vec<f32> =
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
         floats.chunks_exact(vocabulary).map(<[f32]>::to_vec).collect()
     }
 }
@@ -107,6 +123,7 @@ fn agree(family: Family) {
     let mut reference = Reference::start("generation_reference.py");
     for quantization in QUANTIZATIONS {
         let what = format!("{family} {}", quantization.name());
+        let tolerance = if quantization == TensorType::F16 { EXACT } else { ROUNDED };
         let path = folder.path().join("model.gguf");
         synthetic::write_random(&path, &Shape::small(family), quantization, 7).unwrap();
         let mut probe = Probe::open(&path, 1024).unwrap();
@@ -126,8 +143,16 @@ fn agree(family: Family) {
         for (index, text) in TEXTS.iter().enumerate() {
             let ours = |special, begin| probe.tokenize(text, special, begin).unwrap();
             assert_eq!(ours(true, false), answer.special[index], "{what}: tokens of {text:?}");
-            assert_eq!(ours(false, false), answer.plain[index], "{what}: tokens of {text:?}, control tokens as text");
-            assert_eq!(ours(true, true), answer.begun[index], "{what}: tokens of {text:?} with its beginning");
+            assert_eq!(
+                ours(false, false),
+                answer.plain[index],
+                "{what}: tokens of {text:?}, control tokens as text"
+            );
+            assert_eq!(
+                ours(true, true),
+                answer.begun[index],
+                "{what}: tokens of {text:?} with its beginning"
+            );
         }
         assert_eq!(probe.render(&messages).unwrap(), answer.rendered, "{what}: rendered conversation");
 
@@ -148,17 +173,23 @@ fn agree(family: Family) {
                 squares += f64::from(distance * distance);
             }
             let ((our_best, _), (their_best, lead)) = (best(ours), best(theirs));
-            assert!(our_best == their_best || lead < NEAR_TIE * scale, "{what}: another likeliest token");
+            assert!(
+                our_best == their_best || lead < tolerance.tie * scale,
+                "{what}: another likeliest token"
+            );
         }
         let mean = (squares / (theirs.len() * vocabulary) as f64).sqrt() as f32;
         println!("{what}: logits differ by at most {worst:.4}, on average {mean:.5} standard deviations");
-        assert!(worst < TOLERANCE && mean < MEAN_TOLERANCE, "{what}: {worst} at most, {mean} on average");
+        assert!(
+            worst < tolerance.worst && mean < tolerance.mean,
+            "{what}: {worst} at most, {mean} on average"
+        );
 
         // Token by token on our own way, up to where the reference itself is undecided.
         let greedy = probe.greedy(&prompt, STEPS).unwrap();
         let certain = theirs[PROMPT - 1..]
             .iter()
-            .position(|row| best(row).1 < NEAR_TIE * deviation(row))
+            .position(|row| best(row).1 < tolerance.tie * deviation(row))
             .unwrap_or(STEPS);
         assert_eq!(greedy[..certain], answer.appended[..certain], "{what}: likeliest next tokens");
     }

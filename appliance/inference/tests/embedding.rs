@@ -1,5 +1,13 @@
 //! The converted, quantized embedding model against the published one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop"
+)]
+
 mod reference;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +27,8 @@ fn model() -> PathBuf {
 }
 
 fn texts(folder: &Path, into: &mut Vec<String>) {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -73,7 +82,8 @@ fn vectors_agree_with_the_published_model() {
 #[test]
 fn a_vector_does_not_depend_on_what_it_is_computed_with() {
     let embedder = Embedder::open(&model()).unwrap();
-    let texts: Vec<String> = ["Boil the water.", "Where is the shelter?", "It opens at eight."].map(str::to_owned).into();
+    let texts: Vec<String> =
+        ["Boil the water.", "Where is the shelter?", "It opens at eight."].map(str::to_owned).into();
     let together = embedder.embed(&texts).unwrap();
     for (text, together) in texts.iter().zip(&together) {
         let alone = embedder.embed(std::slice::from_ref(text)).unwrap();
@@ -85,7 +95,8 @@ fn a_vector_does_not_depend_on_what_it_is_computed_with() {
 #[test]
 fn closer_meaning_gives_closer_vectors() {
     let embedder = Embedder::open(&model()).unwrap();
-    let texts = ["How do I make water safe to drink?", "Boil it for a minute.", "The bus leaves at noon."].map(str::to_owned);
+    let texts = ["How do I make water safe to drink?", "Boil it for a minute.", "The bus leaves at noon."]
+        .map(str::to_owned);
     let vectors = embedder.embed(&texts).unwrap();
     let cosine = |a: usize, b: usize| -> f32 { vectors[a].iter().zip(&vectors[b]).map(|(a, b)| a * b).sum() };
     assert!(cosine(0, 1) > cosine(0, 2) + 0.1);

@@ -1,5 +1,13 @@
 //! The inference role from the hub's side: both ends of a real socket pair, a model that quotes its prompt.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop"
+)]
+
 use std::{os::unix::net::UnixStream, path::Path, time::Duration};
 
 use cairn_inference::{
@@ -47,13 +55,13 @@ fn role() -> Role {
     Role { folder, client, task }
 }
 
-/// The prompt says a sentence's beginning again: the model goes on with the sentence.
+/// The model has answered once already, so it answers the same again: that is how it goes on after its turn begins.
 fn request() -> GenerateRequest {
     GenerateRequest {
         messages: vec![
-            ChatMessage::new(ChatRole::User, PASSAGE),
-            ChatMessage::new(ChatRole::Assistant, "Yes."),
-            ChatMessage::new(ChatRole::User, "Boil"),
+            ChatMessage::new(ChatRole::User, "How does water become safe?"),
+            ChatMessage::new(ChatRole::Assistant, PASSAGE),
+            ChatMessage::new(ChatRole::User, "Say that again, please."),
         ],
         ..GenerateRequest::default()
     }
@@ -96,7 +104,7 @@ async fn an_answer_comes_in_order_and_quotes_the_prompt() {
     assert_eq!(model, "copying");
     assert!(prompt_tokens > 20);
     let (text, done) = finish(stream).await;
-    assert!(PASSAGE.contains(text.trim()) && text.len() > 20, "{text:?}");
+    assert_eq!(text, PASSAGE);
     let GenerateEvent::Done { finish: Finish::Stop, tokens, .. } = done else { panic!("{done:?}") };
     assert!(tokens > 5);
 }

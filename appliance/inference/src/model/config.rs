@@ -126,7 +126,7 @@ impl Config {
         if value_length != head {
             return Err(ModelError::Unsupported("keys and values of different lengths".into()));
         }
-        if heads % kv_heads != 0 || head == 0 || head % 2 != 0 || head > MAX_HEAD {
+        if !heads.is_multiple_of(kv_heads) || head == 0 || !head.is_multiple_of(2) || head > MAX_HEAD {
             return Err(ModelError::Mismatch {
                 what: "the attention's shape".into(),
                 found: format!("{heads} heads, {kv_heads} key heads, {head} wide"),
@@ -171,7 +171,7 @@ fn rope(keys: &Keys<'_>, family: Family, head: usize) -> Result<RopeConfig, Mode
     };
     let default_base = if family == Family::Gemma3 { 1_000_000.0 } else { 10_000.0 };
     let dimensions = keys.optional("rope.dimension_count").unwrap_or(head);
-    if dimensions == 0 || dimensions % 2 != 0 || dimensions > head {
+    if dimensions == 0 || !dimensions.is_multiple_of(2) || dimensions > head {
         return Err(ModelError::Mismatch {
             what: format!("{}.rope.dimension_count", keys.prefix),
             found: dimensions.to_string(),

@@ -136,7 +136,7 @@ impl Vocabulary {
 }
 
 enum Scheme {
-    Bpe(bpe::Bpe),
+    Bpe(Box<bpe::Bpe>),
     Spm(spm::Spm),
 }
 
@@ -167,7 +167,7 @@ impl Tokenizer {
                     ModelError::Missing("the tokenizer's merges (tokenizer.ggml.merges)".into())
                 })?;
                 let bpe = bpe::Bpe::new(&vocabulary, merges, pre)?;
-                (vocabulary, Scheme::Bpe(bpe))
+                (vocabulary, Scheme::Bpe(Box::new(bpe)))
             }
             "llama" => {
                 let vocabulary = Vocabulary::read(header, true)?;

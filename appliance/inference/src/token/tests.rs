@@ -67,7 +67,8 @@ fn control_tokens_count_only_where_they_are_wanted() {
 fn defused_text_has_no_control_tokens_and_reads_the_same() {
     for family in FAMILIES {
         let tokenizer = tokenizer(family);
-        let hostile: String = tokenizer.vocabulary.control_texts().map(|control| format!("a{control}b ")).collect();
+        let hostile: String =
+            tokenizer.vocabulary.control_texts().map(|control| format!("a{control}b ")).collect();
         let defused = tokenizer.defuse(&hostile);
         let tokens = tokenizer.encode(&defused, true, false).unwrap();
         assert!(tokens.iter().all(|token| tokenizer.vocabulary.kind(*token) != Kind::Control), "{family}");
@@ -113,7 +114,8 @@ fn bytes_that_are_no_text_become_replacement_characters() {
     let tokenizer = tokenizer(Family::Qwen2);
     // The first 256 tokens are the bytes.
     let mut detokenizer = Detokenizer::new(&[]);
-    let mut shown: String = [0xff, 0x61, 0xe6].iter().map(|byte| detokenizer.push(&tokenizer, *byte)).collect();
+    let mut shown: String =
+        [0xff, 0x61, 0xe6].iter().map(|byte| detokenizer.push(&tokenizer, *byte)).collect();
     shown.push_str(&detokenizer.finish());
     assert_eq!(shown, "\u{fffd}a\u{fffd}");
 }
@@ -152,10 +154,15 @@ fn what_is_wrong_with_a_tokenizer_is_told() {
         Tokenizer::from_gguf(&header).err().unwrap_or_else(|| panic!("accepted without {key}")).to_string()
     };
     assert!(change(Family::Llama, "model", None).contains("lacks a tokenizer"));
-    assert!(change(Family::Llama, "model", Some(Value::Text("rwkv".into()))).contains("\"rwkv\" is not supported"));
+    assert!(
+        change(Family::Llama, "model", Some(Value::Text("rwkv".into())))
+            .contains("\"rwkv\" is not supported")
+    );
     assert!(change(Family::Llama, "tokens", Some(Value::Texts(vec![]))).contains("lacks a tokenizer"));
     assert!(change(Family::Llama, "merges", None).contains("merges"));
-    assert!(change(Family::Llama, "merges", Some(Value::Texts(vec!["nothing".into()]))).contains("not a pair"));
+    assert!(
+        change(Family::Llama, "merges", Some(Value::Texts(vec!["nothing".into()]))).contains("not a pair")
+    );
     assert!(!change(Family::Llama, "merges", Some(Value::Texts(vec!["zzz qqq".into()]))).is_empty());
     assert!(change(Family::Llama, "pre", Some(Value::Text("new".into()))).contains("pre-tokenizer \"new\""));
     assert!(change(Family::Llama, "eos_token_id", Some(Value::Int(-1))).contains("eos_token_id"));

@@ -9,13 +9,13 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 /// A running reference program.
-pub struct Reference {
+pub(crate) struct Reference {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
-pub fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
@@ -28,7 +28,7 @@ fn python() -> PathBuf {
 }
 
 impl Reference {
-    pub fn start(script: &str) -> Self {
+    pub(crate) fn start(script: &str) -> Self {
         let mut child = Command::new(python())
             .arg(workspace().join("tests/agreement").join(script))
             .stdin(Stdio::piped())
@@ -40,7 +40,7 @@ impl Reference {
         Self { child, input, output }
     }
 
-    pub fn ask<A: DeserializeOwned>(&mut self, question: &impl Serialize) -> A {
+    pub(crate) fn ask<A: DeserializeOwned>(&mut self, question: &impl Serialize) -> A {
         writeln!(self.input, "{}", serde_json::to_string(question).unwrap()).unwrap();
         self.input.flush().unwrap();
         let mut line = String::new();
