@@ -148,14 +148,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(Code::DiskFull) => Self::DiskFull,
             Some(Code::ReadOnly) => Self::ReadOnly,
             Some(Code::OperationInterrupted | Code::DatabaseBusy | Code::DatabaseLocked) => Self::Busy,
-            Some(Code::SystemIoFailure) => from_io_failure(error),
             _ => Self::Database(error),
         }
     }
-}
-
-/// A failed read or write inside SQLite: the file size limit and a file system that turned read-only come
-/// as plain I/O errors with an extended code.
-fn from_io_failure(error: rusqlite::Error) -> StoreError {
-    StoreError::Database(error)
 }

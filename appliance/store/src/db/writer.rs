@@ -7,7 +7,7 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -77,8 +77,8 @@ impl Desk<'_> {
 pub(crate) type IndexWrite = Box<dyn FnOnce(&mut Connection) + Send>;
 
 trait Write: Send {
-    /// Does it; whether its savepoint is to be kept.
-    fn run(&mut self, desk: &mut Desk<'_>) -> bool;
+    /// Does it; whether its savepoint is to be kept. `explain` finds out what an I/O error of SQLite means.
+    fn run(&mut self, desk: &mut Desk<'_>, explain: &dyn Fn(StoreError) -> StoreError) -> bool;
     /// Answers after the commit, or with why there was none.
     fn answer(self: Box<Self>, committed: std::result::Result<(), StoreError>);
 }
@@ -94,8 +94,8 @@ where
     F: FnOnce(&mut Desk<'_>) -> Result<T> + Send,
     T: Send,
 {
-    fn run(&mut self, desk: &mut Desk<'_>) -> bool {
-        let outcome = self.work.take().map(|work| work(desk));
+    fn run(&mut self, desk: &mut Desk<'_>, explain: &dyn Fn(StoreError) -> StoreError) -> bool {
+        let outcome = self.work.take().map(|work| work(desk).map_err(explain));
         let keep = matches!(outcome, Some(Ok(_)));
         self.outcome = outcome;
         keep
@@ -354,15 +354,16 @@ impl Thread {
         write: &mut dyn Write,
         events: &mut Vec<RecordChanged>,
     ) -> std::result::Result<(), rusqlite::Error> {
-        let WriterStart { records, hub, clock, life, files, deadlines, .. } = &mut self.start;
+        let WriterStart { dir, records, hub, clock, life, files, deadlines, .. } = &mut self.start;
         let _within = deadlines.within(&self.records_handle, WRITE_ALLOWED);
         records.execute_batch("SAVEPOINT one")?;
         let told = events.len();
         let mut desk = Desk { connection: records, hub: *hub, life, files, clock, events };
-        let keep = write.run(&mut desk);
+        let keep = write.run(&mut desk, &|error| explain(error, dir));
         if records.is_autocommit() {
+            // Whoever else was in the group is told to try again, unless the disk says why that is of no use.
             return Err(rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
                 Some("the transaction was rolled back by SQLite".to_owned()),
             ));
         }
@@ -374,19 +375,24 @@ impl Thread {
         }
     }
 
-    /// An I/O error of SQLite carries no reason; the file system knows whether it is full or read-only.
     fn tell_apart(&self, error: rusqlite::Error) -> StoreError {
-        if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
-            && let Ok(stat) = nix::sys::statvfs::statvfs(&self.start.dir)
-        {
-            if stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) {
-                return StoreError::ReadOnly;
-            }
-            if stat.blocks_available() == 0 {
-                return StoreError::DiskFull;
-            }
+        explain(StoreError::from(error), &self.start.dir)
+    }
+}
+
+/// An I/O error of SQLite carries no reason; the file system knows whether it is full or read-only.
+fn explain(error: StoreError, dir: &Path) -> StoreError {
+    let unclear = match &error {
+        StoreError::Busy => true,
+        StoreError::Database(error) => error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure),
+        _ => false,
+    };
+    match nix::sys::statvfs::statvfs(dir) {
+        Ok(stat) if unclear && stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) => {
+            StoreError::ReadOnly
         }
-        StoreError::from(error)
+        Ok(stat) if unclear && stat.blocks_available() == 0 => StoreError::DiskFull,
+        _ => error,
     }
 }
 
