@@ -50,13 +50,17 @@ impl Activations {
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) -> Result<(), KernelError> {
         same("values in a dequantized row", self.cols, out.len())?;
         let past_end = KernelError::OutOfRange { what: "row", index: row, len: self.rows };
-        let (first, height, _) =
-            self.panels().find(|(first, height, _)| (*first..first + height).contains(&row)).ok_or(past_end)?;
+        let (first, height, _) = self
+            .panels()
+            .find(|(first, height, _)| (*first..first + height).contains(&row))
+            .ok_or(past_end)?;
         let index = row - first;
-        let panel = self.bytes.as_slice().get(first * (self.cols / RUN) * ROW_RUN_BYTES..).unwrap_or_default();
+        let panel =
+            self.bytes.as_slice().get(first * (self.cols / RUN) * ROW_RUN_BYTES..).unwrap_or_default();
         for (run, out) in panel.chunks_exact(stride(height)).zip(out.chunks_exact_mut(RUN)) {
             let at = RUN * height + 4 * index;
-            let scale = run.get(at..at + 4).and_then(|b| b.first_chunk()).map_or(0.0, |b| f32::from_le_bytes(*b));
+            let scale =
+                run.get(at..at + 4).and_then(|b| b.first_chunk()).map_or(0.0, |b| f32::from_le_bytes(*b));
             for (out, code) in out.iter_mut().zip(run.get(RUN * index..).unwrap_or_default()) {
                 *out = scale * f32::from(*code as i8);
             }
@@ -144,7 +148,12 @@ impl Compute {
         cols: usize,
         into: &mut Activations,
     ) -> Result<(), KernelError> {
-        if rows == 0 || rows > MAX_ACTIVATION_ROWS || cols == 0 || cols > crate::MAX_COLS || cols % RUN != 0 {
+        if rows == 0
+            || rows > MAX_ACTIVATION_ROWS
+            || cols == 0
+            || cols > crate::MAX_COLS
+            || !cols.is_multiple_of(RUN)
+        {
             return Err(KernelError::Dimensions { rows, cols });
         }
         same("activation values", rows * cols, values.len())?;

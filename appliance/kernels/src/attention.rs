@@ -32,6 +32,8 @@ pub enum Mask {
 /// The parameters of an attention layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionOptions {
+    /// Query heads: a multiple of the key heads of the cache.
+    pub heads: usize,
     /// Factor on query · key, usually 1 / √head_dim.
     pub scale: f32,
     /// Which positions a query sees.
@@ -97,13 +99,12 @@ struct Call<'a> {
     table: &'static Table,
     options: AttentionOptions,
     layer: usize,
-    heads: usize,
     queries: &'a [f32],
     out: Shards<'a, f32>,
 }
 
 impl Compute {
-    /// Attention of one layer: `queries` is batch rows × (`heads` × head dimension), the rows of the sequences one after
+    /// Attention of one layer: `queries` is batch rows × (heads × head dimension), the rows of the sequences one after
     /// the other; `out` has the same shape. Head `h` reads key head `h / (heads / key heads)`.
     ///
     /// # Errors
@@ -113,7 +114,6 @@ impl Compute {
         &self,
         layer: usize,
         sequences: &[Sequence<'_>],
-        heads: usize,
         options: &AttentionOptions,
         queries: &[f32],
         out: &mut [f32],
@@ -127,18 +127,20 @@ impl Compute {
             same("key heads of the cache", shape.kv_heads, sequence.cache.shape().kv_heads)?;
             sequence.cache.check(layer, sequence.start.saturating_add(sequence.count))?;
         }
+        let heads = options.heads;
         let group = heads / shape.kv_heads;
         same("query heads", group.max(1) * shape.kv_heads, heads)?;
         let rows: usize = sequences.iter().map(|s| s.count).sum();
         same("query values", rows * heads * dim, queries.len())?;
         same("output values", queries.len(), out.len())?;
 
-        let items = items(sequences, shape.kv_heads, group, options, self.pool().threads() * ITEMS_PER_THREAD);
+        let items =
+            items(sequences, shape.kv_heads, group, options, self.pool().threads() * ITEMS_PER_THREAD);
         let split = items.iter().any(|item| item.parts > 1);
         if split && scratch.partial.len() < items.len() {
             scratch.partial.resize(items.len(), Partial::EMPTY);
         }
-        let call = Call { table: self.table(), options: *options, layer, heads, queries, out: Shards::new(out) };
+        let call = Call { table: self.table(), options: *options, layer, queries, out: Shards::new(out) };
         let partials = Shards::new(&mut scratch.partial);
         self.pool().run(items.len(), |index| {
             let Some(item) = items.get(index) else { return };
@@ -186,7 +188,17 @@ fn items<'a>(
                 for part in 0..parts {
                     let from = from + part * step;
                     let to = if part + 1 == parts { to } else { from + step };
-                    items.push(Item { sequence: *sequence, batch_row, kv_head, first, rows, from, to, part, parts });
+                    items.push(Item {
+                        sequence: *sequence,
+                        batch_row,
+                        kv_head,
+                        first,
+                        rows,
+                        from,
+                        to,
+                        part,
+                        parts,
+                    });
                 }
             }
         }
@@ -213,7 +225,8 @@ fn merge(call: &Call<'_>, items: &[Item<'_>], partials: &mut [Partial]) {
             continue;
         }
         let dim = item.sequence.cache.shape().head_dim;
-        let Some((state, others)) = partials.get_mut(index..index + item.parts).and_then(<[Partial]>::split_first_mut)
+        let Some((state, others)) =
+            partials.get_mut(index..index + item.parts).and_then(<[Partial]>::split_first_mut)
         else {
             continue;
         };
@@ -246,16 +259,16 @@ impl Call<'_> {
     /// Where the query row `row` of an item stands in `queries` and `out`.
     fn offset(&self, item: &Item<'_>, row: usize) -> usize {
         let shape = item.sequence.cache.shape();
-        let group = self.heads / shape.kv_heads;
+        let group = self.options.heads / shape.kv_heads;
         let (query, member) = ((item.first + row) / group, (item.first + row) % group);
-        ((item.batch_row + query) * self.heads + item.kv_head * group + member) * shape.head_dim
+        ((item.batch_row + query) * self.options.heads + item.kv_head * group + member) * shape.head_dim
     }
 
     /// Runs the online softmax of one item over its positions into `state`.
     fn attend(&self, item: &Item<'_>, state: &mut Partial) {
         let cache = item.sequence.cache;
         let dim = cache.shape().head_dim;
-        let group = self.heads / cache.shape().kv_heads;
+        let group = self.options.heads / cache.shape().kv_heads;
         let height = item.rows.next_power_of_two();
         let ew = &self.table.elementwise;
         state.max.fill(f32::NEG_INFINITY);
@@ -379,7 +392,8 @@ impl Call<'_> {
     /// Divides by the sums of weights and writes the rows of an item to the output.
     fn finish(&self, item: &Item<'_>, state: &Partial) {
         let dim = item.sequence.cache.shape().head_dim;
-        for (row, (sums, total)) in state.sums.chunks_exact(dim).zip(state.total).enumerate().take(item.rows) {
+        for (row, (sums, total)) in state.sums.chunks_exact(dim).zip(state.total).enumerate().take(item.rows)
+        {
             // SAFETY: an item's rows belong to it alone; of a split item only the joined state is written, once.
             let out = unsafe { self.out.slice(self.offset(item, row), dim) };
             let factor = 1.0 / total;

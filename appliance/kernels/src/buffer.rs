@@ -184,7 +184,11 @@ mod tests {
                 assert_eq!(buffer.len(), len);
                 assert!(buffer.as_slice().iter().all(|b| *b == 0));
                 if len != 0 {
-                    assert_eq!(buffer.as_slice().as_ptr().align_offset(ALIGNMENT), 0, "{len} bytes, {usage:?}");
+                    assert_eq!(
+                        buffer.as_slice().as_ptr().align_offset(ALIGNMENT),
+                        0,
+                        "{len} bytes, {usage:?}"
+                    );
                     buffer.as_mut_slice()[len - 1] = 7;
                     assert_eq!(buffer.as_slice()[len - 1], 7);
                 }
@@ -194,10 +198,7 @@ mod tests {
 
     #[test]
     fn impossible_sizes_are_an_error() {
-        assert!(matches!(
-            Buffer::zeroed(usize::MAX - 5, Use::Weights),
-            Err(KernelError::OutOfMemory { .. })
-        ));
+        assert!(matches!(Buffer::zeroed(usize::MAX - 5, Use::Weights), Err(KernelError::OutOfMemory { .. })));
         assert!(matches!(Buffer::zeroed(1 << 60, Use::Growing), Err(KernelError::OutOfMemory { .. })));
     }
 }

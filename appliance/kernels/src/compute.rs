@@ -94,7 +94,11 @@ impl Compute {
     /// # Errors
     /// [`KernelError::Shape`] when a length or column count does not fit, or the activations were quantized for another
     /// path; [`KernelError::Unsupported`] for F32 and F16 weights (see [`Compute::multiply_dense`]).
-    pub fn multiply(&self, activations: &Activations, products: &mut [Product<'_>]) -> Result<(), KernelError> {
+    pub fn multiply(
+        &self,
+        activations: &Activations,
+        products: &mut [Product<'_>],
+    ) -> Result<(), KernelError> {
         self.check_panel(activations)?;
         let mut jobs = Vec::with_capacity(products.len());
         check_count(products.len())?;
@@ -110,7 +114,13 @@ impl Compute {
                     // SAFETY: tile and panel were made for this matrix and path with `units` units, their column
                     // counts are equal, `sums` holds `height` rows of 16, and the table is one for this processor.
                     unsafe {
-                        kernel(job.matrix.tile(tile).as_ptr(), panel, job.matrix.units(), sums.as_mut_ptr(), TILE_ROWS);
+                        kernel(
+                            job.matrix.tile(tile).as_ptr(),
+                            panel,
+                            job.matrix.units(),
+                            sums.as_mut_ptr(),
+                            TILE_ROWS,
+                        );
                     }
                     job.finish(tile, first, sums.chunks_exact(TILE_ROWS).take(height));
                 }
@@ -137,7 +147,12 @@ impl Compute {
             let kernels = match product.matrix.format() {
                 Format::F32 => &self.table.dense_f32,
                 Format::F16 => &self.table.dense_f16,
-                format => return Err(KernelError::Unsupported { format, operation: "a product with f32 activations" }),
+                format => {
+                    return Err(KernelError::Unsupported {
+                        format,
+                        operation: "a product with f32 activations",
+                    });
+                }
             };
             jobs.push(Job::new(product, rows, cols, kernels)?);
         }
@@ -153,7 +168,13 @@ impl Compute {
                     // SAFETY: the tile has `cols` columns, `panel` has `height` rows of them, `sums` holds `height` rows
                     // of 16, and the table is one for this processor.
                     unsafe {
-                        kernel(job.matrix.tile(tile).as_ptr(), panel.as_ptr(), cols, sums.as_mut_ptr(), TILE_ROWS);
+                        kernel(
+                            job.matrix.tile(tile).as_ptr(),
+                            panel.as_ptr(),
+                            cols,
+                            sums.as_mut_ptr(),
+                            TILE_ROWS,
+                        );
                     }
                     job.finish(tile, first, sums.chunks_exact(TILE_ROWS).take(height));
                 }
@@ -189,14 +210,21 @@ impl Compute {
         let jobs = [Job::new(&mut product, activations.rows(), activations.cols(), gate_kernels)?];
         self.run_chunks(&jobs, |job, tiles| {
             for (first, height, panel) in activations.panels() {
-                let (gate_kernel, up_kernel) = (by_height(gate_kernels, height), by_height(up_kernels, height));
+                let (gate_kernel, up_kernel) =
+                    (by_height(gate_kernels, height), by_height(up_kernels, height));
                 for tile in tiles.clone() {
                     let mut gated = [0.0; MAX_PANEL * TILE_ROWS];
                     let mut sums = [0.0; MAX_PANEL * TILE_ROWS];
                     // SAFETY: as in `multiply`, for two matrices with the same numbers of rows and columns; the two
                     // arrays have the same length.
                     unsafe {
-                        gate_kernel(gate.tile(tile).as_ptr(), panel, gate.units(), gated.as_mut_ptr(), TILE_ROWS);
+                        gate_kernel(
+                            gate.tile(tile).as_ptr(),
+                            panel,
+                            gate.units(),
+                            gated.as_mut_ptr(),
+                            TILE_ROWS,
+                        );
                         up_kernel(up.tile(tile).as_ptr(), panel, up.units(), sums.as_mut_ptr(), TILE_ROWS);
                         apply(&mut gated, &sums);
                     }
@@ -218,7 +246,11 @@ impl Compute {
     }
 
     /// Cuts the tiles of all jobs into chunks and runs them on the pool.
-    fn run_chunks<K: Sync>(&self, jobs: &[Job<'_, K>], chunk: impl Fn(&Job<'_, K>, std::ops::Range<usize>) + Sync) {
+    fn run_chunks<K: Sync>(
+        &self,
+        jobs: &[Job<'_, K>],
+        chunk: impl Fn(&Job<'_, K>, std::ops::Range<usize>) + Sync,
+    ) {
         let tiles: usize = jobs.iter().map(|job| job.matrix.tiles()).sum();
         let size = (tiles / (self.pool.threads() * CHUNKS_PER_THREAD)).clamp(1, MAX_CHUNK_TILES);
         let chunks = jobs.iter().map(|job| job.matrix.tiles().div_ceil(size)).sum();

@@ -176,7 +176,12 @@ path!(avx2, Isa::Avx2, crate::simd::x86_256::Avx2, "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
 path!(avxvnni, Isa::AvxVnni, crate::simd::x86_256::AvxVnni, "avx2,fma,f16c,avxvnni");
 #[cfg(target_arch = "x86_64")]
-path!(avx512, Isa::Avx512, crate::simd::x86_512::Avx512, "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni");
+path!(
+    avx512,
+    Isa::Avx512,
+    crate::simd::x86_512::Avx512,
+    "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni"
+);
 #[cfg(target_arch = "aarch64")]
 path!(neon, Isa::Neon, crate::simd::neon::Neon, "neon");
 #[cfg(target_arch = "aarch64")]

@@ -67,7 +67,9 @@ pub enum KernelError {
         operation: &'static str,
     },
     /// The kernel path was asked for by name and this processor cannot run it.
-    #[error("the kernel path {path:?} is unknown or not available on this processor (available: {available})")]
+    #[error(
+        "the kernel path {path:?} is unknown or not available on this processor (available: {available})"
+    )]
     UnknownPath {
         /// The name given.
         path: String,

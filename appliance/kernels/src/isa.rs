@@ -65,7 +65,9 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot => Self::Neon.is_available() && std::arch::is_aarch64_feature_detected!("dotprod"),
             #[cfg(target_arch = "aarch64")]
-            Self::NeonMatrix => Self::NeonDot.is_available() && std::arch::is_aarch64_feature_detected!("i8mm"),
+            Self::NeonMatrix => {
+                Self::NeonDot.is_available() && std::arch::is_aarch64_feature_detected!("i8mm")
+            }
             #[allow(unreachable_patterns, reason = "which paths are left depends on the architecture")]
             _ => false,
         }
@@ -125,6 +127,16 @@ mod tests {
             assert_eq!(Isa::parse(isa.name()), Ok(isa));
         }
         assert!(matches!(Isa::parse("sse9"), Err(KernelError::UnknownPath { .. })));
+    }
+
+    /// A run under an emulated processor says which paths it must find (`CAIRN_EXPECT_PATHS=portable,neon` for a Cortex-A53),
+    /// so that a test on the wrong path cannot pass unnoticed.
+    #[test]
+    fn the_paths_are_those_that_the_environment_expects() {
+        if let Ok(expected) = std::env::var("CAIRN_EXPECT_PATHS") {
+            let found: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+            assert_eq!(found.join(","), expected);
+        }
     }
 
     #[test]

@@ -164,7 +164,8 @@ fn tile_bytes(format: Format, cols: usize) -> usize {
 /// Packs the rows of one tile into `out`, which is zero.
 fn pack_tile(raw: &RawTensor<'_>, index: usize, out: &mut [u8]) {
     let format = raw.format();
-    let rows: [&[u8]; TILE_ROWS] = std::array::from_fn(|lane| raw.row(index * TILE_ROWS + lane).unwrap_or_default());
+    let rows: [&[u8]; TILE_ROWS] =
+        std::array::from_fn(|lane| raw.row(index * TILE_ROWS + lane).unwrap_or_default());
     let size = format.block_bytes();
     let mut blocks = [Block::ZERO; TILE_ROWS];
     for (i, unit) in out.chunks_exact_mut(layout::unit_bytes(format)).enumerate() {

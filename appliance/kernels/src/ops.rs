@@ -39,10 +39,18 @@ impl RopeTable {
         positions: usize,
     ) -> Result<Self, KernelError> {
         if dim == 0 || dim > crate::MAX_HEAD_DIM {
-            return Err(KernelError::OutOfRange { what: "rotary dimension", index: dim, len: crate::MAX_HEAD_DIM + 1 });
+            return Err(KernelError::OutOfRange {
+                what: "rotary dimension",
+                index: dim,
+                len: crate::MAX_HEAD_DIM + 1,
+            });
         }
         if positions > crate::MAX_POSITIONS {
-            return Err(KernelError::OutOfRange { what: "position", index: positions, len: crate::MAX_POSITIONS + 1 });
+            return Err(KernelError::OutOfRange {
+                what: "position",
+                index: positions,
+                len: crate::MAX_POSITIONS + 1,
+            });
         }
         let half = dim / 2;
         same("rotary dimension", 2 * half, dim)?;
@@ -77,7 +85,13 @@ impl Compute {
     ///
     /// # Errors
     /// [`KernelError::Shape`] when `x` is not whole rows or `out` is of another length.
-    pub fn rms_norm(&self, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) -> Result<(), KernelError> {
+    pub fn rms_norm(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        epsilon: f32,
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
         let norm = self.table().elementwise.rms_norm;
         same("values of the norm's output", x.len(), out.len())?;
         self.rows(out, weight.len(), |row, out| {
@@ -94,16 +108,9 @@ impl Compute {
     pub fn rms_norm_in_place(&self, x: &mut [f32], weight: &[f32], epsilon: f32) -> Result<(), KernelError> {
         let norm = self.table().elementwise.rms_norm;
         self.rows(x, weight.len(), |_, row| {
-            let mut copy = [0.0; crate::MAX_HEAD_DIM];
+            let copy = row.to_vec();
             // SAFETY: the table's functions may run on this processor; the slices have equal lengths.
-            let normed = |from: &[f32], to: &mut [f32]| unsafe { norm(from, weight, epsilon, to) };
-            match copy.get_mut(..row.len()) {
-                Some(copy) => {
-                    copy.copy_from_slice(row);
-                    normed(copy, row);
-                }
-                None => normed(&row.to_vec(), row),
-            }
+            unsafe { norm(&copy, weight, epsilon, row) };
         })
     }
 
@@ -143,7 +150,13 @@ impl Compute {
     ///
     /// # Errors
     /// [`KernelError::Shape`] when lengths do not fit.
-    pub fn gate(&self, function: crate::Gate, gate: &mut [f32], up: &[f32], cols: usize) -> Result<(), KernelError> {
+    pub fn gate(
+        &self,
+        function: crate::Gate,
+        gate: &mut [f32],
+        up: &[f32],
+        cols: usize,
+    ) -> Result<(), KernelError> {
         same("values of the gate", up.len(), gate.len())?;
         let apply = match function {
             crate::Gate::Silu => self.table().elementwise.silu_mul,
@@ -194,7 +207,11 @@ impl Compute {
         same("values to turn", cols * positions.len(), x.len())?;
         same("whole heads", cols.next_multiple_of(head_dim.max(1)), cols)?;
         if 2 * table.half > head_dim {
-            return Err(KernelError::Shape { what: "rotary dimension", expected: head_dim, found: 2 * table.half });
+            return Err(KernelError::Shape {
+                what: "rotary dimension",
+                expected: head_dim,
+                found: 2 * table.half,
+            });
         }
         for position in positions {
             if table.at(*position as usize).is_none() {
@@ -218,7 +235,12 @@ impl Compute {
     }
 
     /// Calls `row` with the number and the values of each row of `cols` values.
-    fn rows(&self, x: &mut [f32], cols: usize, row: impl Fn(usize, &mut [f32]) + Sync) -> Result<(), KernelError> {
+    fn rows(
+        &self,
+        x: &mut [f32],
+        cols: usize,
+        row: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Result<(), KernelError> {
         let cols = cols.max(1);
         let count = x.len() / cols;
         same("values in whole rows", count * cols, x.len())?;

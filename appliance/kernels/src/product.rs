@@ -76,7 +76,12 @@ pub(crate) unsafe fn tile_product<S: Simd, P: PackedFormat, const M: usize>(
             for part in 0..S::PARTS {
                 let mut sums = [S::splat(0.0); M];
                 for unit in 0..units {
-                    P::accumulate::<S, M>(tile.add(unit * P::UNIT_BYTES), panel.add(unit * panel_unit), part, &mut sums);
+                    P::accumulate::<S, M>(
+                        tile.add(unit * P::UNIT_BYTES),
+                        panel.add(unit * panel_unit),
+                        part,
+                        &mut sums,
+                    );
                 }
                 for (m, sums) in sums.iter().enumerate() {
                     S::store(out.add(m * stride + part * S::LANES), *sums);

@@ -24,8 +24,7 @@ pub(crate) struct Block {
 
 impl Block {
     /// A block whose every value is zero: it fills the rows of a tile past the last row of the matrix.
-    pub(crate) const ZERO: Block =
-        Block { d: 0, dmin: 0, scales: [0; 16], mins: [0; 8], codes: [0; 256] };
+    pub(crate) const ZERO: Block = Block { d: 0, dmin: 0, scales: [0; 16], mins: [0; 8], codes: [0; 256] };
 
     /// Takes one block of a quantized format apart. `bytes` must be `format.block_bytes()` long; missing bytes read
     /// as zero.
@@ -60,7 +59,9 @@ impl Block {
                 into.dmin = u16_at(take(2));
                 six_bit_scales(take(12), &mut into.scales, &mut into.mins);
                 let high: &[u8] = if format == Format::Q5K { take(32) } else { &[] };
-                for (pair, (codes, low)) in into.codes.chunks_exact_mut(64).zip(take(128).chunks_exact(32)).enumerate() {
+                for (pair, (codes, low)) in
+                    into.codes.chunks_exact_mut(64).zip(take(128).chunks_exact(32)).enumerate()
+                {
                     nibbles(low, codes);
                     for (i, bits) in high.iter().enumerate() {
                         for (half, shift) in [(0, 2 * pair), (32, 2 * pair + 1)] {
@@ -165,7 +166,8 @@ impl RawTensor<'_> {
     /// [`KernelError::OutOfRange`] past the last row, [`KernelError::Shape`] for a wrong `out`.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) -> Result<(), KernelError> {
         crate::error::same("values in a dequantized row", self.cols(), out.len())?;
-        let bytes = self.row(row).ok_or(KernelError::OutOfRange { what: "row", index: row, len: self.rows() })?;
+        let bytes =
+            self.row(row).ok_or(KernelError::OutOfRange { what: "row", index: row, len: self.rows() })?;
         dequantize(self.format(), bytes, out);
         Ok(())
     }

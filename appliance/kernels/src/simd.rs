@@ -52,8 +52,11 @@ pub(crate) trait Simd: 'static {
 
     /// `init + Σ codes × activations` over `G` groups (4 `G` columns) per row, where codes are `0 ..= MAX` with
     /// `MAX × G ≤ 258` (so that 16-bit sums hold), and activations are `4 G` bytes in ±[`ACTIVATION_MAX`].
-    unsafe fn dot<const G: usize, const MAX: i32>(codes: &[Self::Codes; G], activations: *const i8, init: i32)
-    -> Self::Ints;
+    unsafe fn dot<const G: usize, const MAX: i32>(
+        codes: &[Self::Codes; G],
+        activations: *const i8,
+        init: i32,
+    ) -> Self::Ints;
 
     /// [`Simd::dot`] for two activation rows at once.
     #[inline(always)]

@@ -1,4 +1,5 @@
 //! Attention and the cache against a reference in double precision.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -9,7 +10,6 @@ use cairn_kernels::{
 use common::*;
 
 struct Story {
-    heads: usize,
     kv_heads: usize,
     dim: usize,
     /// Positions in the cache before the queries, and queries, per sequence.
@@ -17,8 +17,14 @@ struct Story {
     options: AttentionOptions,
 }
 
-fn options(dim: usize) -> AttentionOptions {
-    AttentionOptions { scale: 1.0 / (dim as f32).sqrt(), mask: Mask::Causal, window: None, soft_cap: None }
+fn options(heads: usize, dim: usize) -> AttentionOptions {
+    AttentionOptions {
+        heads,
+        scale: 1.0 / (dim as f32).sqrt(),
+        mask: Mask::Causal,
+        window: None,
+        soft_cap: None,
+    }
 }
 
 /// Keys and values of a sequence as they were written, position after position.
@@ -36,7 +42,9 @@ fn fill(compute: &Compute, cache: &mut KvCache, tokens: usize, step: usize, rand
         let count = step.min(tokens - at);
         let range = at * width..(at + count) * width;
         for layer in 0..layers {
-            cache.write(compute, layer, &written.keys[range.clone()], &written.values[range.clone()], count).unwrap();
+            cache
+                .write(compute, layer, &written.keys[range.clone()], &written.values[range.clone()], count)
+                .unwrap();
         }
         cache.advance(count).unwrap();
         at += count;
@@ -46,7 +54,8 @@ fn fill(compute: &Compute, cache: &mut KvCache, tokens: usize, step: usize, rand
 
 /// Softmax attention, straight from its definition.
 fn wanted(story: &Story, queries: &[f32], written: &[Written]) -> Vec<f64> {
-    let Story { heads, kv_heads, dim, options, .. } = story;
+    let Story { kv_heads, dim, options, .. } = story;
+    let heads = &options.heads;
     let mut out = Vec::new();
     let mut row = 0;
     for ((before, count), written) in story.sequences.iter().zip(written) {
@@ -74,7 +83,8 @@ fn wanted(story: &Story, queries: &[f32], written: &[Written]) -> Vec<f64> {
                 let weights: Vec<f64> = scores.iter().map(|s| (s - highest).exp()).collect();
                 let total: f64 = weights.iter().sum();
                 for d in 0..*dim {
-                    let sum: f64 = weights.iter().zip(&seen).map(|(w, p)| w * of(&written.values, *p, d)).sum();
+                    let sum: f64 =
+                        weights.iter().zip(&seen).map(|(w, p)| w * of(&written.values, *p, d)).sum();
                     out.push(sum / total);
                 }
             }
@@ -90,8 +100,12 @@ fn check(story: &Story, format: KvFormat, tolerance: f64, threads: usize) {
         let mut caches = Vec::new();
         let mut written = Vec::new();
         for (i, (before, count)) in story.sequences.iter().enumerate() {
-            let shape =
-                KvShape { layers: 2, kv_heads: story.kv_heads, head_dim: story.dim, capacity: before + count + i };
+            let shape = KvShape {
+                layers: 2,
+                kv_heads: story.kv_heads,
+                head_dim: story.dim,
+                capacity: before + count + i,
+            };
             let mut cache = KvCache::new(shape, format).unwrap();
             written.push(fill(&compute, &mut cache, before + count, 5, &mut random));
             caches.push(cache);
@@ -103,10 +117,11 @@ fn check(story: &Story, format: KvFormat, tolerance: f64, threads: usize) {
             .map(|((start, count), cache)| Sequence { cache, start: *start, count: *count })
             .collect();
         let rows: usize = story.sequences.iter().map(|s| s.1).sum();
-        let queries: Vec<f32> = random.units(rows * story.heads * story.dim).iter().map(|q| q * 3.0).collect();
+        let queries: Vec<f32> =
+            random.units(rows * story.options.heads * story.dim).iter().map(|q| q * 3.0).collect();
         let mut out = vec![f32::NAN; queries.len()];
         let mut scratch = AttentionScratch::default();
-        compute.attention(1, &sequences, story.heads, &story.options, &queries, &mut out, &mut scratch).unwrap();
+        compute.attention(1, &sequences, &story.options, &queries, &mut out, &mut scratch).unwrap();
         for (i, (found, wanted)) in out.iter().zip(wanted(story, &queries, &written)).enumerate() {
             let error = (f64::from(*found) - wanted).abs();
             assert!(error <= tolerance, "{} {format:?} value {i}: {found}, wanted {wanted}", compute.isa());
@@ -121,7 +136,7 @@ const Q8: f64 = 5e-2;
 #[test]
 fn decode_agrees_at_every_depth() {
     for depth in [0, 1, 15, 16, 63, 64, 65, 300] {
-        let story = Story { heads: 6, kv_heads: 2, dim: 64, sequences: vec![(depth, 1)], options: options(64) };
+        let story = Story { kv_heads: 2, dim: 64, sequences: vec![(depth, 1)], options: options(6, 64) };
         check(&story, KvFormat::F16, F16, 2);
         check(&story, KvFormat::Q8, Q8, 2);
     }
@@ -129,7 +144,7 @@ fn decode_agrees_at_every_depth() {
 
 #[test]
 fn long_contexts_are_split_over_threads_and_joined() {
-    let story = Story { heads: 4, kv_heads: 1, dim: 32, sequences: vec![(900, 1)], options: options(32) };
+    let story = Story { kv_heads: 1, dim: 32, sequences: vec![(900, 1)], options: options(4, 32) };
     check(&story, KvFormat::F16, F16, 5);
     check(&story, KvFormat::Q8, Q8, 5);
 }
@@ -137,7 +152,7 @@ fn long_contexts_are_split_over_threads_and_joined() {
 #[test]
 fn prefill_is_causal() {
     for (before, count) in [(0, 1), (0, 20), (7, 33), (100, 65)] {
-        let story = Story { heads: 4, kv_heads: 4, dim: 32, sequences: vec![(before, count)], options: options(32) };
+        let story = Story { kv_heads: 4, dim: 32, sequences: vec![(before, count)], options: options(4, 32) };
         check(&story, KvFormat::F16, F16, 3);
         check(&story, KvFormat::Q8, Q8, 3);
     }
@@ -146,32 +161,32 @@ fn prefill_is_causal() {
 #[test]
 fn head_dimensions_of_the_model_families() {
     for dim in [32, 64, 96, 128, 256] {
-        let story = Story { heads: 3, kv_heads: 1, dim, sequences: vec![(20, 3)], options: options(dim) };
+        let story = Story { kv_heads: 1, dim, sequences: vec![(20, 3)], options: options(3, dim) };
         check(&story, KvFormat::F16, F16, 2);
         check(&story, KvFormat::Q8, Q8, 2);
     }
-    let story = Story { heads: 5, kv_heads: 5, dim: 80, sequences: vec![(20, 3)], options: options(80) };
+    let story = Story { kv_heads: 5, dim: 80, sequences: vec![(20, 3)], options: options(5, 80) };
     check(&story, KvFormat::F16, F16, 2);
 }
 
 #[test]
 fn windows_and_caps() {
     for window in [1, 5, 16, 40, 1000] {
-        let options = AttentionOptions { window: Some(window), soft_cap: Some(2.0), ..options(32) };
-        check(&Story { heads: 2, kv_heads: 1, dim: 32, sequences: vec![(70, 30)], options }, KvFormat::F16, F16, 2);
+        let options = AttentionOptions { window: Some(window), soft_cap: Some(2.0), ..options(2, 32) };
+        check(&Story { kv_heads: 1, dim: 32, sequences: vec![(70, 30)], options }, KvFormat::F16, F16, 2);
     }
 }
 
 #[test]
 fn encoders_see_everything() {
-    let options = AttentionOptions { mask: Mask::Full, ..options(32) };
-    check(&Story { heads: 12, kv_heads: 12, dim: 32, sequences: vec![(0, 45), (0, 3)], options }, KvFormat::F16, F16, 2);
+    let options = AttentionOptions { mask: Mask::Full, ..options(12, 32) };
+    check(&Story { kv_heads: 12, dim: 32, sequences: vec![(0, 45), (0, 3)], options }, KvFormat::F16, F16, 2);
 }
 
 #[test]
 fn sequences_of_a_batch_do_not_mix() {
     let sequences = vec![(400, 1), (3, 1), (0, 9), (17, 2)];
-    let story = Story { heads: 6, kv_heads: 2, dim: 32, sequences, options: options(32) };
+    let story = Story { kv_heads: 2, dim: 32, sequences, options: options(6, 32) };
     check(&story, KvFormat::F16, F16, 3);
     check(&story, KvFormat::Q8, Q8, 3);
 }
@@ -202,9 +217,9 @@ fn attend(compute: &Compute, cache: &KvCache) -> Vec<f32> {
     let queries = Random::new(5).units(shape.kv_heads * shape.head_dim);
     let mut out = vec![0.0; queries.len()];
     let sequence = Sequence { cache, start: cache.len() - 1, count: 1 };
-    let options = options(shape.head_dim);
+    let options = options(shape.kv_heads, shape.head_dim);
     let mut scratch = AttentionScratch::default();
-    compute.attention(0, &[sequence], shape.kv_heads, &options, &queries, &mut out, &mut scratch).unwrap();
+    compute.attention(0, &[sequence], &options, &queries, &mut out, &mut scratch).unwrap();
     out
 }
 
@@ -272,7 +287,7 @@ fn arguments_that_do_not_fit_are_typed_errors() {
     let mut attend = |start, count, heads, len: usize| {
         let sequence = Sequence { cache: &cache, start, count };
         let mut scratch = AttentionScratch::default();
-        compute.attention(0, &[sequence], heads, &options(32), &x[..len], &mut out[..len], &mut scratch)
+        compute.attention(0, &[sequence], &options(heads, 32), &x[..len], &mut out[..len], &mut scratch)
     };
     assert!(matches!(attend(8, 1, 2, 64), Err(KernelError::OutOfRange { .. })));
     assert!(matches!(attend(usize::MAX, 1, 2, 64), Err(KernelError::OutOfRange { .. })));

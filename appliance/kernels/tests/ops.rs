@@ -1,4 +1,5 @@
 //! Norms, rotary positions, gates and softmax against their definitions in double precision.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -29,7 +30,9 @@ fn norms() {
         let layer = rows_of(&|row| {
             let mean = row.iter().map(wide).sum::<f64>() / cols as f64;
             let variance = row.iter().map(|x| (wide(x) - mean).powi(2)).sum::<f64>() / cols as f64;
-            let scaled = |(x, (w, b)): (&f32, (&f32, &f32))| (wide(x) - mean) / (variance + 1e-5).sqrt() * wide(w) + wide(b);
+            let scaled = |(x, (w, b)): (&f32, (&f32, &f32))| {
+                (wide(x) - mean) / (variance + 1e-5).sqrt() * wide(w) + wide(b)
+            };
             row.iter().zip(weight.iter().zip(&bias)).map(scaled).collect()
         });
         for compute in computes(2) {
@@ -42,7 +45,10 @@ fn norms() {
             assert_eq!(in_place, out, "{what}");
             compute.layer_norm(&x, &weight, &bias, 1e-5, &mut out).unwrap();
             assert_near(&out, layer.clone(), 3e-6, &what);
-            assert!(matches!(compute.layer_norm(&x, &weight, &bias[1..], 1e-5, &mut out), Err(KernelError::Shape { .. })));
+            assert!(matches!(
+                compute.layer_norm(&x, &weight, &bias[1..], 1e-5, &mut out),
+                Err(KernelError::Shape { .. })
+            ));
         }
     }
 }
@@ -70,7 +76,12 @@ fn gates_gelu_softmax_and_cap() {
         let what = compute.isa().name();
         let mut out = x.clone();
         compute.gate(Gate::Silu, &mut out, &up, cols).unwrap();
-        assert_near(&out, x.iter().zip(&up).map(|(x, u)| wide(x) / (1.0 + (-wide(x)).exp()) * wide(u)), 2e-6, what);
+        assert_near(
+            &out,
+            x.iter().zip(&up).map(|(x, u)| wide(x) / (1.0 + (-wide(x)).exp()) * wide(u)),
+            2e-6,
+            what,
+        );
         let mut out = x.clone();
         compute.gelu(&mut out, cols).unwrap();
         let tanh_form = |x: f64| 0.5 * x * (1.0 + (0.797_884_560_8 * (x + 0.044_715 * x.powi(3))).tanh());
@@ -101,8 +112,9 @@ fn rotary_positions() {
         for (row, position) in positions.iter().enumerate() {
             for head in 0..heads {
                 let head = &mut wanted[(row * heads + head) * dim..][..dim];
-                for i in 0..24 {
-                    let angle = f64::from(*position) * 0.5 * 10_000f64.powf(-2.0 * i as f64 / 48.0) / f64::from(factors[i]);
+                for (i, factor) in factors.iter().enumerate() {
+                    let angle = f64::from(*position) * 0.5 * 10_000f64.powf(-2.0 * i as f64 / 48.0)
+                        / f64::from(*factor);
                     let (a, b) = if style == RopeStyle::Neox { (i, i + 24) } else { (2 * i, 2 * i + 1) };
                     let (first, second) = (head[a], head[b]);
                     head[a] = first * angle.cos() - second * angle.sin();
@@ -116,7 +128,10 @@ fn rotary_positions() {
             assert_near(&out, wanted.clone(), 1e-6, &format!("{} {style:?}", compute.isa()));
             let past = compute.rope(&mut out, dim, &[0, 1, 2, 501], &table, style);
             assert!(matches!(past, Err(KernelError::OutOfRange { index: 501, .. })));
-            assert!(matches!(compute.rope(&mut out, 32, &positions, &table, style), Err(KernelError::Shape { .. })));
+            assert!(matches!(
+                compute.rope(&mut out, 32, &positions, &table, style),
+                Err(KernelError::Shape { .. })
+            ));
         }
     }
     assert!(RopeTable::new(47, 1e4, 1.0, None, 10).is_err());

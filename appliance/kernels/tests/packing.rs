@@ -1,11 +1,14 @@
 //! Packing keeps every value, the packed bytes can be mapped, and malformed input is refused by a typed error.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 
 use std::sync::Arc;
 
 use cairn_kernels::synthetic::{Random, raw_tensor};
-use cairn_kernels::{ALIGNMENT, Format, KernelError, MAX_COLS, MAX_ROWS, PackedMatrix, Pool, PoolOptions, RawTensor};
+use cairn_kernels::{
+    ALIGNMENT, Format, KernelError, MAX_COLS, MAX_ROWS, PackedMatrix, Pool, PoolOptions, RawTensor,
+};
 use common::*;
 use proptest::prelude::*;
 
@@ -26,7 +29,10 @@ fn packing_keeps_every_value() {
                 packed.dequantize_row(row, &mut row_values).unwrap();
                 assert_eq!(row_values, wanted, "{format} row {row} of {rows}×{cols}");
             }
-            assert!(matches!(packed.dequantize_row(rows, &mut row_values), Err(KernelError::OutOfRange { .. })));
+            assert!(matches!(
+                packed.dequantize_row(rows, &mut row_values),
+                Err(KernelError::OutOfRange { .. })
+            ));
             assert!(matches!(packed.dequantize_row(0, &mut row_values[1..]), Err(KernelError::Shape { .. })));
         }
     }
@@ -70,7 +76,8 @@ fn what_was_written_can_be_mapped() {
         let map: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::from(map as Box<dyn AsRef<[u8]> + Send + Sync>);
         let mapped = PackedMatrix::from_mapped(format, rows, cols, Arc::clone(&map), start).unwrap();
         assert_eq!(mapped.bytes(), packed.bytes());
-        let try_at = |rows, start| PackedMatrix::from_mapped(format, rows, cols, Arc::clone(&map), start).err();
+        let try_at =
+            |rows, start| PackedMatrix::from_mapped(format, rows, cols, Arc::clone(&map), start).err();
         assert!(matches!(try_at(rows, start + 1), Some(KernelError::Alignment { .. })));
         assert!(matches!(try_at(rows, (1 << 16) - ALIGNMENT), Some(KernelError::ByteLength { .. })));
         assert!(matches!(try_at(rows, usize::MAX - 63), Some(KernelError::ByteLength { .. })));
@@ -115,7 +122,16 @@ proptest! {
 
 #[test]
 fn formats_have_the_numbers_and_sizes_of_ggml() {
-    let known = [(0, 1, 4), (1, 1, 2), (2, 32, 18), (6, 32, 22), (8, 32, 34), (12, 256, 144), (13, 256, 176), (14, 256, 210)];
+    let known = [
+        (0, 1, 4),
+        (1, 1, 2),
+        (2, 32, 18),
+        (6, 32, 22),
+        (8, 32, 34),
+        (12, 256, 144),
+        (13, 256, 176),
+        (14, 256, 210),
+    ];
     for ((code, values, bytes), format) in known.into_iter().zip(Format::ALL) {
         assert_eq!(Format::from_ggml(code), Some(format));
         assert_eq!((format.block_values(), format.block_bytes()), (values, bytes));

@@ -1,10 +1,12 @@
 //! Every kernel path against the reference: all formats, tails of rows, batches of every size, extreme values.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 
 use cairn_kernels::synthetic::{Random, raw_tensor};
 use cairn_kernels::{
-    Activations, Compute, Format, Gate, Isa, KernelError, PackedMatrix, Pool, PoolOptions, Product, RawTensor, Write,
+    Activations, Compute, Format, Gate, Isa, KernelError, PackedMatrix, Pool, PoolOptions, Product,
+    RawTensor, Write,
 };
 use common::*;
 use proptest::prelude::*;
@@ -31,9 +33,17 @@ fn check(compute: &Compute, format: Format, rows: usize, cols: usize, batch: usi
 fn products_agree_with_the_reference_at_every_tail() {
     for compute in computes(2) {
         for format in Format::QUANTIZED {
-            for (rows, blocks, batch) in
-                [(1, 1, 1), (15, 1, 2), (16, 3, 1), (17, 2, 3), (33, 1, 4), (48, 5, 5), (16, 1, 7), (31, 2, 8), (64, 1, 19)]
-            {
+            for (rows, blocks, batch) in [
+                (1, 1, 1),
+                (15, 1, 2),
+                (16, 3, 1),
+                (17, 2, 3),
+                (33, 1, 4),
+                (48, 5, 5),
+                (16, 1, 7),
+                (31, 2, 8),
+                (64, 1, 19),
+            ] {
                 let cols = columns(format, blocks);
                 let x = Random::new(7).units(cols * batch);
                 check(&compute, format, rows, cols, batch, &x, 11);
@@ -46,9 +56,13 @@ fn products_agree_with_the_reference_at_every_tail() {
 fn products_agree_at_the_shapes_of_real_models() {
     for compute in computes(2) {
         // Plain Rust and emulated processors take too long for whole matrices; some rows of the real width will do.
-        for (format, cols) in
-            [(Format::Q8_0, 960), (Format::Q5_0, 896), (Format::Q4_0, 2560), (Format::Q4K, 2048), (Format::Q6K, 4864)]
-        {
+        for (format, cols) in [
+            (Format::Q8_0, 960),
+            (Format::Q5_0, 896),
+            (Format::Q4_0, 2560),
+            (Format::Q4K, 2048),
+            (Format::Q6K, 4864),
+        ] {
             let x = Random::new(3).units(cols * 3);
             check(&compute, format, 40, cols, 3, &x, 5);
         }
@@ -168,7 +182,11 @@ fn quantized_activations_are_within_half_a_step() {
             for (x, back) in x.chunks(32).zip(back.chunks(32)) {
                 let step = x.iter().fold(0f32, |m, v| m.max(v.abs())) / 127.0;
                 for (x, back) in x.iter().zip(back) {
-                    assert!((x - back).abs() <= step * 0.5001, "{}: {x} became {back}, step {step}", compute.isa());
+                    assert!(
+                        (x - back).abs() <= step * 0.5001,
+                        "{}: {x} became {back}, step {step}",
+                        compute.isa()
+                    );
                 }
             }
         }
@@ -198,7 +216,8 @@ fn zeros_and_the_smallest_numbers_give_zero_or_almost() {
         let x = [0.0f32, -0.0, f32::MIN_POSITIVE / 4.0, 1e-45].repeat(16);
         let bytes = raw_tensor(Format::Q4_0, 16, 64, 0.05, &mut Random::new(4));
         let matrix =
-            PackedMatrix::pack(compute.pool(), &RawTensor::new(Format::Q4_0, 16, 64, &bytes).unwrap()).unwrap();
+            PackedMatrix::pack(compute.pool(), &RawTensor::new(Format::Q4_0, 16, 64, &bytes).unwrap())
+                .unwrap();
         let out = multiply(&compute, &quantize(&compute, &x, 1), &matrix);
         assert!(out.iter().all(|v| v.abs() < 1e-30), "{}: {out:?}", compute.isa());
     }
@@ -209,11 +228,15 @@ fn several_matrices_with_bias_and_residual_share_one_call() {
     let (cols, batch) = (256, 6);
     let x = Random::new(1).units(cols * batch);
     let shapes = [(Format::Q4K, 48), (Format::Q6K, 16), (Format::Q8_0, 37)];
-    let bytes: Vec<Vec<u8>> =
-        shapes.iter().map(|(f, rows)| raw_tensor(*f, *rows, cols, 0.05, &mut Random::new(*rows as u64))).collect();
+    let bytes: Vec<Vec<u8>> = shapes
+        .iter()
+        .map(|(f, rows)| raw_tensor(*f, *rows, cols, 0.05, &mut Random::new(*rows as u64)))
+        .collect();
     for compute in computes(3) {
-        let raws: Vec<_> = shapes.iter().zip(&bytes).map(|((f, r), b)| RawTensor::new(*f, *r, cols, b).unwrap()).collect();
-        let matrices: Vec<_> = raws.iter().map(|raw| PackedMatrix::pack(compute.pool(), raw).unwrap()).collect();
+        let raws: Vec<_> =
+            shapes.iter().zip(&bytes).map(|((f, r), b)| RawTensor::new(*f, *r, cols, b).unwrap()).collect();
+        let matrices: Vec<_> =
+            raws.iter().map(|raw| PackedMatrix::pack(compute.pool(), raw).unwrap()).collect();
         let activations = quantize(&compute, &x, batch);
         let bias: Vec<f32> = (0..48).map(|i| i as f32).collect();
         let mut outs: Vec<Vec<f32>> = shapes.iter().map(|(_, rows)| vec![0.5; rows * batch]).collect();
@@ -247,10 +270,12 @@ fn gated_products_apply_their_function() {
         let bytes = [1, 2].map(|seed| raw_tensor(format, rows, cols, 0.3, &mut Random::new(seed)));
         for compute in computes(2) {
             let [gate, up] = [0, 1].map(|i| {
-                PackedMatrix::pack(compute.pool(), &RawTensor::new(format, rows, cols, &bytes[i]).unwrap()).unwrap()
+                PackedMatrix::pack(compute.pool(), &RawTensor::new(format, rows, cols, &bytes[i]).unwrap())
+                    .unwrap()
             });
             let activations = quantize(&compute, &x, batch);
-            let (gates, ups) = (multiply(&compute, &activations, &gate), multiply(&compute, &activations, &up));
+            let (gates, ups) =
+                (multiply(&compute, &activations, &gate), multiply(&compute, &activations, &up));
             for function in [Gate::Silu, Gate::GeluTanh] {
                 let mut out = vec![0.0; rows * batch];
                 compute.multiply_gated(&activations, &gate, &up, function, &mut out).unwrap();
@@ -260,11 +285,18 @@ fn gated_products_apply_their_function() {
                         * match function {
                             Gate::Silu => g / (1.0 + (-g).exp()),
                             Gate::GeluTanh => {
-                                0.5 * g * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (g + 0.044_715 * g.powi(3))).tanh())
+                                0.5 * g
+                                    * (1.0
+                                        + ((2.0 / std::f64::consts::PI).sqrt() * (g + 0.044_715 * g.powi(3)))
+                                            .tanh())
                             }
                         };
                     let error = (f64::from(*out) - wanted).abs();
-                    assert!(error <= 2e-6 * (f64::from(gate * up).abs() + 1e-3), "{} {function:?}: {out} {wanted}", compute.isa());
+                    assert!(
+                        error <= 2e-6 * (f64::from(gate * up).abs() + 1e-3),
+                        "{} {function:?}: {out} {wanted}",
+                        compute.isa()
+                    );
                 }
             }
         }
@@ -294,10 +326,11 @@ fn dense_products_agree_with_the_reference() {
 fn arguments_that_do_not_fit_are_typed_errors() {
     let compute = Compute::new(PoolOptions { threads: 1, pinned: false }).unwrap();
     let bytes = raw_tensor(Format::Q8_0, 16, 64, 0.1, &mut Random::new(1));
-    let matrix = PackedMatrix::pack(compute.pool(), &RawTensor::new(Format::Q8_0, 16, 64, &bytes).unwrap()).unwrap();
+    let matrix =
+        PackedMatrix::pack(compute.pool(), &RawTensor::new(Format::Q8_0, 16, 64, &bytes).unwrap()).unwrap();
     let narrow = quantize(&compute, &[1.0; 32], 1);
     let fitting = quantize(&compute, &[1.0; 64], 1);
-    let mut out = vec![0.0; 16];
+    let mut out = [0.0; 16];
     let mut try_with = |activations: &Activations, bias: Option<&[f32]>, len: usize| {
         let product = Product { matrix: &matrix, bias, write: Write::Store, out: &mut out[..len] };
         compute.multiply(activations, &mut [product])

@@ -118,7 +118,11 @@ impl KvCache {
     pub fn advance(&mut self, count: usize) -> Result<(), KernelError> {
         let len = self.len.saturating_add(count);
         if len > self.shape.capacity {
-            return Err(KernelError::OutOfRange { what: "position", index: len, len: self.shape.capacity + 1 });
+            return Err(KernelError::OutOfRange {
+                what: "position",
+                index: len,
+                len: self.shape.capacity + 1,
+            });
         }
         self.len = len;
         Ok(())
@@ -162,9 +166,12 @@ impl KvCache {
                     scales: scale_shards.slice(head * scale_bytes, scale_bytes),
                 }
             };
-            let of_head = |row: usize| (row * kv_heads + head) * head_dim..(row * kv_heads + head + 1) * head_dim;
+            let of_head =
+                |row: usize| (row * kv_heads + head) * head_dim..(row * kv_heads + head + 1) * head_dim;
             for row in 0..count {
-                let (Some(key), Some(value)) = (keys.get(of_head(row)), values.get(of_head(row))) else { return };
+                let (Some(key), Some(value)) = (keys.get(of_head(row)), values.get(of_head(row))) else {
+                    return;
+                };
                 match format {
                     KvFormat::F16 => to.write_f16(table, start + row, key, value),
                     KvFormat::Q8 => to.write_q8(start + row, key, value),
@@ -228,7 +235,9 @@ impl KvCache {
         let len = len.min(self.len);
         for layer in &self.layers {
             let parts = [&layer.keys, &layer.values, &layer.scales];
-            for (bytes, (head, _, used)) in parts.into_iter().zip(prefix_bytes(&self.shape, &self.shape, self.format, len)) {
+            for (bytes, (head, _, used)) in
+                parts.into_iter().zip(prefix_bytes(&self.shape, &self.shape, self.format, len))
+            {
                 for head in bytes.as_slice().chunks_exact(head.max(1)) {
                     out.write_all(head.get(..used).unwrap_or_default())?;
                 }
@@ -274,7 +283,11 @@ impl KvCache {
             return Err(KernelError::OutOfRange { what: "layer", index: layer, len: self.shape.layers });
         }
         if end > self.shape.capacity {
-            return Err(KernelError::OutOfRange { what: "position", index: end - 1, len: self.shape.capacity });
+            return Err(KernelError::OutOfRange {
+                what: "position",
+                index: end - 1,
+                len: self.shape.capacity,
+            });
         }
         Ok(())
     }

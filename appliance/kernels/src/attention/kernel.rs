@@ -19,8 +19,14 @@ pub(crate) type KeyScores =
 /// # Safety
 /// `weights` is `M` rows of `count` floats, `stride` apart; `values` is `count` × `dim` f16; `sums` is `M` × `dim` floats;
 /// `dim` is a multiple of 16. The processor has the path's instructions.
-pub(crate) type ValueSum =
-    unsafe fn(weights: *const f32, stride: usize, values: *const u8, count: usize, dim: usize, sums: *mut f32);
+pub(crate) type ValueSum = unsafe fn(
+    weights: *const f32,
+    stride: usize,
+    values: *const u8,
+    count: usize,
+    dim: usize,
+    sums: *mut f32,
+);
 
 /// [`ValueSum`] over 8-bit values with one f32 scale per position and 32 dimensions.
 ///

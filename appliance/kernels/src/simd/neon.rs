@@ -155,7 +155,11 @@ impl Simd for Neon {
     shared_methods!();
 
     #[inline(always)]
-    unsafe fn dot<const G: usize, const MAX: i32>(codes: &[Codes; G], activations: *const i8, init: i32) -> Ints {
+    unsafe fn dot<const G: usize, const MAX: i32>(
+        codes: &[Codes; G],
+        activations: *const i8,
+        init: i32,
+    ) -> Ints {
         // One product of each group goes to each 16-bit sum.
         const { assert!(G as i32 * MAX * ACTIVATION_MAX <= i16::MAX as i32) };
         let mut sums = [[vdupq_n_s16(0); 2]; 2];
@@ -179,7 +183,11 @@ impl Simd for Neon {
             let (a, b) = (broadcast(activations, g), broadcast(activations, g + 1));
             for (q, sums) in sums.iter_mut().enumerate() {
                 let (first, second) = (codes[g][q], codes[g + 1][q]);
-                let low = vmlal_s8(vmull_s8(vget_low_s8(first), vget_low_s8(a)), vget_low_s8(second), vget_low_s8(b));
+                let low = vmlal_s8(
+                    vmull_s8(vget_low_s8(first), vget_low_s8(a)),
+                    vget_low_s8(second),
+                    vget_low_s8(b),
+                );
                 let high = vmlal_high_s8(vmull_high_s8(first, a), second, b);
                 sums[0] = vpadalq_s16(sums[0], low);
                 sums[1] = vpadalq_s16(sums[1], high);
@@ -223,7 +231,12 @@ unsafe fn sdot<const LANE: usize>(sum: int32x4_t, codes: int8x16_t, activations:
 /// # Safety
 /// The processor has the dot product instructions; `activations` is 16 bytes; `first + 4` is at most `G`.
 #[inline(always)]
-unsafe fn four_groups<const G: usize>(sums: Ints, codes: &[Codes; G], first: usize, activations: *const i8) -> Ints {
+unsafe fn four_groups<const G: usize>(
+    sums: Ints,
+    codes: &[Codes; G],
+    first: usize,
+    activations: *const i8,
+) -> Ints {
     let a = vld1q_s8(activations);
     let mut sums = sums;
     for (q, sum) in sums.iter_mut().enumerate() {
@@ -240,7 +253,11 @@ unsafe fn four_groups<const G: usize>(sums: Ints, codes: &[Codes; G], first: usi
 /// # Safety
 /// As [`Simd::dot`] of [`Dot`].
 #[inline(always)]
-pub(super) unsafe fn dot_groups<const G: usize>(codes: &[Codes; G], activations: *const i8, init: i32) -> Ints {
+pub(super) unsafe fn dot_groups<const G: usize>(
+    codes: &[Codes; G],
+    activations: *const i8,
+    init: i32,
+) -> Ints {
     let mut sums = [vdupq_n_s32(init); 2];
     let mut g = 0;
     while g + 4 <= G {
@@ -255,7 +272,11 @@ impl Simd for Dot {
     shared_methods!();
 
     #[inline(always)]
-    unsafe fn dot<const G: usize, const MAX: i32>(codes: &[Codes; G], activations: *const i8, init: i32) -> Ints {
+    unsafe fn dot<const G: usize, const MAX: i32>(
+        codes: &[Codes; G],
+        activations: *const i8,
+        init: i32,
+    ) -> Ints {
         dot_groups(codes, activations, init)
     }
 

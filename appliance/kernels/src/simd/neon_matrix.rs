@@ -43,7 +43,11 @@ unsafe fn eight_columns(first: int8x16_t, second: int8x16_t) -> [int8x16_t; 2] {
 /// # Safety
 /// As [`Simd::dot_two`].
 #[inline(always)]
-unsafe fn two_rows<const G: usize>(codes: &[Codes; G], activations: [*const i8; 2], init: [i32; 2]) -> [Ints; 2] {
+unsafe fn two_rows<const G: usize>(
+    codes: &[Codes; G],
+    activations: [*const i8; 2],
+    init: [i32; 2],
+) -> [Ints; 2] {
     let start = vzip1q_s32(vdupq_n_s32(init[0]), vdupq_n_s32(init[1]));
     let mut sums = [[start; 2]; 2];
     let mut g = 0;
@@ -68,7 +72,11 @@ impl Simd for Matrix {
     shared_methods!();
 
     #[inline(always)]
-    unsafe fn dot<const G: usize, const MAX: i32>(codes: &[Codes; G], activations: *const i8, init: i32) -> Ints {
+    unsafe fn dot<const G: usize, const MAX: i32>(
+        codes: &[Codes; G],
+        activations: *const i8,
+        init: i32,
+    ) -> Ints {
         dot_groups(codes, activations, init)
     }
 
@@ -87,7 +95,11 @@ impl Simd for Matrix {
     }
 
     #[inline(always)]
-    unsafe fn dot_signed_two(codes: &[Codes; 8], activations: [*const i8; 2], _minus_sum: [i32; 2]) -> [Ints; 2] {
+    unsafe fn dot_signed_two(
+        codes: &[Codes; 8],
+        activations: [*const i8; 2],
+        _minus_sum: [i32; 2],
+    ) -> [Ints; 2] {
         two_rows(codes, activations, [0, 0])
     }
 }

@@ -137,7 +137,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot<const G: usize, const MAX: i32>(codes: &[__m256i; G], activations: *const i8, init: i32) -> __m256i {
+    unsafe fn dot<const G: usize, const MAX: i32>(
+        codes: &[__m256i; G],
+        activations: *const i8,
+        init: i32,
+    ) -> __m256i {
         // `vpmaddubsw` adds two products in 16 bits; that many groups can be added before they must be widened.
         let groups_in_16_bits = const { (i16::MAX as i32 / (2 * MAX * ACTIVATION_MAX)) as usize };
         let ones = _mm256_set1_epi16(1);
@@ -158,7 +162,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot_signed(codes: &[(__m256i, __m256i); 8], activations: *const i8, _minus_sum: i32) -> __m256i {
+    unsafe fn dot_signed(
+        codes: &[(__m256i, __m256i); 8],
+        activations: *const i8,
+        _minus_sum: i32,
+    ) -> __m256i {
         // |−128| × 127 × 2 is below 2^15, so one group fits 16 bits.
         let ones = _mm256_set1_epi16(1);
         let mut sum = _mm256_setzero_si256();
@@ -183,7 +191,11 @@ impl Simd for AvxVnni {
     }
 
     #[inline(always)]
-    unsafe fn dot<const G: usize, const MAX: i32>(codes: &[__m256i; G], activations: *const i8, init: i32) -> __m256i {
+    unsafe fn dot<const G: usize, const MAX: i32>(
+        codes: &[__m256i; G],
+        activations: *const i8,
+        init: i32,
+    ) -> __m256i {
         let mut sum = _mm256_set1_epi32(init);
         for (g, group) in codes.iter().enumerate() {
             sum = _mm256_dpbusd_avx_epi32(sum, *group, broadcast(activations, g));

@@ -1,7 +1,9 @@
 //! What the integration tests share: references in double precision, and one `Compute` per kernel path.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
-use cairn_kernels::{Activations, Compute, Format, Isa, PackedMatrix, PoolOptions, Product, RawTensor, Write};
+use cairn_kernels::{
+    Activations, Compute, Format, Isa, PackedMatrix, PoolOptions, Product, RawTensor, Write,
+};
 
 /// One [`Compute`] for every kernel path of this processor.
 pub(crate) fn computes(threads: usize) -> Vec<Compute> {
@@ -51,7 +53,10 @@ pub(crate) fn reference(a: &[f32], b: &[f32], cols: usize) -> Vec<(f64, f64)> {
             b.chunks_exact(cols).map(move |b| {
                 let largest = b.iter().fold(0f64, |m, b| m.max(f64::from(b.abs())));
                 let pairs = || a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
-                (pairs().map(|(a, b)| a * b).sum::<f64>(), pairs().map(|(a, _)| a.abs() * largest).sum::<f64>())
+                (
+                    pairs().map(|(a, b)| a * b).sum::<f64>(),
+                    pairs().map(|(a, _)| a.abs() * largest).sum::<f64>(),
+                )
             })
         })
         .collect()
