@@ -3,7 +3,7 @@
 import { make, t } from "./texts.js";
 
 const MAX_FILES = 5000;
-const KNOWN = /\.(md|markdown|txt|text|html?|pdf|epub)$/i;
+const KNOWN = /\.(md|markdown|txt|text|html?|pdf|epub|gguf)$/i;
 const page = document.documentElement;
 const form = document.querySelector("form[data-upload]");
 const list = form.querySelector("[data-uploads]");

@@ -225,7 +225,10 @@ fn answered(p: &Page, text: &str, hits: &[Hit], verdict: Verdict, write: bool) -
         }
         @if !hits.is_empty() {
             section class="section" aria-labelledby="passages-title" {
-                h2 id="passages-title" { (l.count(Count::AskPassagesFound, hits.len() as u64)) }
+                h2 id="passages-title" {
+                    @if verdict == Verdict::NotInLibrary { (l.t(K::AskNearest)) }
+                    @else { (l.count(Count::AskPassagesFound, hits.len() as u64)) }
+                }
                 (passages(l, hits))
             }
         }

@@ -62,7 +62,7 @@ pub(super) async fn show(State(hub): State<Hub>, p: Page) -> Result<Response, Pr
                         }
                     }
                     div id="notices" class="stack" data-live="say" {
-                        @for notice in &current { (notices::card(&p, &names, notice)) }
+                        @for notice in &current { (notices::card(&p, &names, notice, false)) }
                         @if current.is_empty() {
                             (empty("bell", l.t(K::HomeNoticesEmpty), l.t(K::HomeNoticesEmptyText), html! {}))
                         }

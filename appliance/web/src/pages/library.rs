@@ -142,9 +142,9 @@ pub(super) fn upload_form(p: &Page, project: Option<RecordId>) -> Markup {
             form class="drop" method="post" action=(action) enctype="multipart/form-data" data-upload {
                 @if let Some(project) = project { input type="hidden" name="project" value=(project); }
                 p class="needs-js quiet" { (l.t(K::LibraryDrop)) }
-                label class="field" { span class="label" { (l.t(K::LibraryChoose)) }
+                label class="button pick" { (icon("file")) (l.t(K::LibraryChoose))
                     input type="file" name="file" multiple accept=".md,.markdown,.txt,.text,.html,.htm,.pdf,.epub"; }
-                label class="field needs-js" { span class="label" { (l.t(K::LibraryChooseFolder)) } input type="file" webkitdirectory; }
+                label class="button pick needs-js" { (icon("library")) (l.t(K::LibraryChooseFolder)) input type="file" webkitdirectory; }
                 p class="hint" { (l.with(K::LibraryLimits, &[("size", &size)])) }
                 button class="button primary no-js" { (icon("upload")) (l.t(K::LibraryUpload)) }
                 ul class="uploads" data-uploads aria-live="polite" {}

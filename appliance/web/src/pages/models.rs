@@ -30,7 +30,7 @@ pub(super) fn section(p: &Page, models: &[ModelInfo]) -> Markup {
             @if models.is_empty() { (empty("ask", l.t(K::ModelsEmpty), l.t(K::ModelsEmptyText), html! {})) }
             @else { ul class="list" { @for model in models { li { (row(p, model)) } } } }
             form class="drop" method="post" action=(format!("/settings/models?_csrf={}", encode(&p.csrf))) enctype="multipart/form-data" data-upload {
-                label class="field" { span class="label" { (l.t(K::ModelAdd)) } input type="file" name="file" accept=".gguf" required; }
+                label class="button pick" { (icon("upload")) (l.t(K::ModelAdd)) input type="file" name="file" accept=".gguf" required; }
                 p class="hint" { (l.t(K::ModelAddHint)) }
                 button class="button primary no-js" { (icon("upload")) (l.t(K::ModelAdd)) }
                 ul class="uploads" data-uploads aria-live="polite" {}

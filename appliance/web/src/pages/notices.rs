@@ -71,8 +71,8 @@ pub(super) fn now_ms() -> i64 {
         .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// One notice in a list.
-pub(super) fn card(p: &Page, names: &Names, notice: &Record) -> Markup {
+/// One notice, under a heading of the page or (`top`) under its title.
+pub(super) fn card(p: &Page, names: &Names, notice: &Record, top: bool) -> Markup {
     let l = p.l;
     let (level, picture, key) = match notice.text("level") {
         "urgent" => ("urgent", "urgent", K::LevelUrgent),
@@ -88,7 +88,8 @@ pub(super) fn card(p: &Page, names: &Names, notice: &Record) -> Markup {
                     @if notice.flag("pinned") { span class="badge" { (icon("pin")) (l.t(K::NoticeIsPinned)) } }
                     (sync_badge(p, notice))
                 }
-                h3 dir="auto" { a href=(format!("/notices/{}", notice.id)) { (notice.text("title")) } }
+                @let title = html! { a href=(format!("/notices/{}", notice.id)) { (notice.text("title")) } };
+                @if top { h2 dir="auto" { (title) } } @else { h3 dir="auto" { (title) } }
                 (markdown(notice.text("body")))
                 p class="meta" { (byline(l, names, notice)) }
             }
@@ -109,7 +110,7 @@ pub(super) async fn list(
     let body = html! {
         div class="page-head" { div { h1 { (l.t(K::NoticesTitle)) } } (write) }
         div class="stack measure" id="notices" data-live="say" {
-            @for notice in &notices.items { (card(&p, &names, notice)) }
+            @for notice in &notices.items { (card(&p, &names, notice, true)) }
             @if notices.items.is_empty() { (empty("bell", l.t(K::NoticesEmpty), l.t(K::NoticesEmptyText), html! {})) }
         }
         (more(l, "/notices", notices.next.as_ref()))
@@ -129,7 +130,7 @@ pub(super) async fn show(
     let body = html! {
         (crumb("/notices", l.t(K::NoticesTitle)))
         h1 class="sr" dir="auto" { (notice.text("title")) }
-        div id="notice" data-live="say" class="measure" { (card(&p, &names, &notice)) }
+        div id="notice" data-live="say" class="measure" { (card(&p, &names, &notice, true)) }
         p class="presence" id="presence" hidden {}
         div class="actions section" {
             @if may_edit { (button(&format!("/notices/{id}/edit"), "edit", l.t(K::Edit), false)) }

@@ -138,7 +138,7 @@ pub(super) async fn show(
                     @if may_tell { (button(&format!("/notices/new?project={id}"), "plus", l.t(K::NoticeNew), false)) }
                 }
                 div class="stack measure" id="notices" data-live="say" {
-                    @for notice in &notices { (notices::card(&p, &names, notice)) }
+                    @for notice in &notices { (notices::card(&p, &names, notice, false)) }
                     @if notices.is_empty() { p class="quiet" { (l.t(K::HomeNoticesEmpty)) } }
                 }
             }

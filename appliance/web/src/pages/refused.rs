@@ -70,7 +70,8 @@ pub(crate) async fn problems_as_html(State(hub): State<Hub>, request: Request, n
 /// A refusal by the router itself, which knows no problems.
 fn silent(status: StatusCode) -> Option<Problem> {
     match status {
-        StatusCode::NOT_FOUND => {
+        // An address whose parts cannot be read names nothing either.
+        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => {
             Some(Problem::new(ProblemKind::NotFound, "there is no page at this address"))
         }
         StatusCode::METHOD_NOT_ALLOWED => {

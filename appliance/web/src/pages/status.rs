@@ -46,7 +46,7 @@ pub(super) async fn show(State(hub): State<Hub>, p: Page) -> Result<Response, Pr
                 h2 id="started" { (l.t(K::StatusStarted)) }
                 (findings(&p, &facts.opened.findings))
             }
-            div class="grid" {
+            div class="pairs" {
                 section class="card stack-s" aria-labelledby="parts" {
                     h2 id="parts" { (l.t(K::StatusParts)) }
                     dl class="facts" {

@@ -46,6 +46,17 @@ fn file_name(field: &Field<'_>) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
+/// A title until somebody gives a better one: the file's name as words.
+fn title_of(file_name: &str) -> String {
+    let stem = file_name.rsplit_once('.').map_or(file_name, |(stem, _)| stem);
+    let words = stem.split(['-', '_', ' ']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let mut letters = words.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => file_name.to_owned(),
+    }
+}
+
 pub(super) async fn documents(
     State(hub): State<Hub>,
     p: Page,
@@ -64,8 +75,8 @@ pub(super) async fn documents(
         }
         let media_type = field.content_type().map(str::to_owned);
         let file = NewFile {
+            title: Some(title_of(&file_name)),
             name: file_name,
-            title: None,
             description: None,
             language: None,
             tags: None,
@@ -115,4 +126,16 @@ pub(super) async fn restore(
         }
     }
     Err(Problem::new(ProblemKind::Malformed, "the form has no file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_files_name_makes_a_title() {
+        assert_eq!(title_of("safe-drinking_water.md"), "Safe drinking water");
+        assert_eq!(title_of("ماء.txt"), "ماء");
+        assert_eq!(title_of(".md"), ".md");
+    }
 }

@@ -6,7 +6,7 @@
 // Ends with 1 when there is a violation, when a page is wider than the screen, or when a target is too small.
 
 import { createRequire } from "node:module";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import puppeteer from "puppeteer-core";
 
 const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
@@ -34,8 +34,13 @@ if (cookie) {
   await browser.setCookie({ name, value, domain: new URL(base).hostname, path: "/" });
 }
 const document_ = await links(page, "/library", `^/library/${UUID}`);
-const project = await links(page, "/projects", `^/projects/${UUID}`);
-const assessment = project && (await links(page, project, `^/assessments/${UUID}`));
+await page.goto(`${base}/projects`, { waitUntil: "load" });
+let [project, assessment] = [];
+for (const path of await page.$$eval("main a.row-title", (all) => all.map((a) => a.getAttribute("href")))) {
+  project = path;
+  assessment = await links(page, path, `^/assessments/${UUID}`);
+  if (assessment) break;
+}
 const notice = await links(page, "/notices", `^/notices/${UUID}`);
 const paths = {
   home: "/",
@@ -72,13 +77,22 @@ const fault = (where, what) => {
   console.log(`${where}: ${what}`);
 };
 
-for (const [name, path] of Object.entries(paths)) {
-  if (!path || (only && !only.split(",").includes(name))) continue;
-  for (const [size, viewport] of Object.entries(sizes)) {
-    for (const scheme of ["light", "dark"]) {
-      for (const language of ["en", "ar"]) {
+/** Signed in, the person's own language counts; else the cookie's. */
+const speak = async (language) => {
+  await browser.setCookie({ name: "cairn_language", value: language, domain: new URL(base).hostname, path: "/" });
+  if (!cookie) return;
+  await page.goto(`${base}/status`, { waitUntil: "load" });
+  await page.evaluate((language) => fetch("/language", { method: "POST", body: new URLSearchParams({ language, to: "/" }), headers: { "X-CSRF-Token": document.documentElement.dataset.csrf } }), language);
+};
+
+const checker = readFileSync(axe, "utf8");
+for (const language of ["ar", "en"]) {
+  await speak(language);
+  for (const [name, path] of Object.entries(paths)) {
+    if (!path || (only && !only.split(",").includes(name))) continue;
+    for (const [size, viewport] of Object.entries(sizes)) {
+      for (const scheme of ["light", "dark"]) {
         const where = `${name}-${size}-${scheme}-${language}`;
-        await browser.setCookie({ name: "cairn_language", value: language, domain: new URL(base).hostname, path: "/" });
         await page.setViewport({ ...viewport, deviceScaleFactor: 1 });
         await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
         const errors = [];
@@ -89,11 +103,12 @@ for (const [name, path] of Object.entries(paths)) {
         await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 150)));
         page.off("console", listen);
         for (const text of errors) if (name !== "missing") fault(where, `console: ${text}`);
+        const spoken = await page.evaluate(() => document.documentElement.lang);
+        if (spoken !== language) fault(where, `speaks ${spoken}`);
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         if (wide > 0) fault(where, `${wide} px wider than the screen`);
         // The hub's own policy forbids scripts from elsewhere, so the checker comes in through the debugger.
-        const source = (await import("node:fs")).readFileSync(axe, "utf8");
-        await page.evaluate(source);
+        await page.evaluate(checker);
         const found = await page.evaluate(() => axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
         for (const violation of found.violations) {
           fault(where, `${violation.id} (${violation.impact}): ${violation.help}; ${violation.nodes.slice(0, 3).map((node) => node.target.join(" ")).join(" | ")}`);
