@@ -53,8 +53,8 @@ async fn add_a_document(hub: &Hub, browser: &Browser) -> Result<()> {
     std::fs::write(&file, DOCUMENT)?;
     browser.open(&format!("{}/library", hub.address())).await?;
     choose_file(browser, &file).await?;
-    browser.shows("mill-stream").await?;
-    // What was answered is searchable.
+    // The upload is done when the list links to the document; from then on its words can be found.
+    browser.element("[data-uploads] a").await?;
     browser.open(&format!("{}/search?q=tonnes", hub.address())).await?;
     browser.shows("three tonnes").await
 }

@@ -76,12 +76,17 @@ impl Browser {
 
     /// Clicks, after scrolling it into view.
     pub(crate) async fn click(&self, css: &str) -> Result<()> {
-        self.element(css).await?.click().await.with_context(|| format!("{css} cannot be clicked"))
+        let element = self.element(css).await?;
+        // To the middle: at the edges the page's own bars may cover it.
+        let arguments = vec![serde_json::to_value(&element)?];
+        self.page.execute("arguments[0].scrollIntoView({ block: 'center' })", arguments).await?;
+        element.click().await.with_context(|| format!("{css} cannot be clicked"))
     }
 
     /// Waits until the page's visible text holds `text`.
     pub(crate) async fn shows(&self, text: &str) -> Result<()> {
-        let seen = cairn_tests::wait::until(&format!("the page shows {text:?}"), SHOWN_WITHIN, async || {
+        let what = format!("the page shows {text:?}");
+        let seen = cairn_tests::wait::until(&what, SHOWN_WITHIN, async || {
             let body = self.text().await.ok()?;
             body.contains(text).then_some(())
         });

@@ -13,20 +13,21 @@ use crate::{
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// Only the tests whose name contains this (and no lints)
+    /// Only the tests whose name contains this
     filter: Vec<String>,
-    /// Skip formatting and lints
+    /// Check formatting and lints first
     #[arg(long)]
-    no_lint: bool,
+    lint: bool,
 }
 
-/// Sets up, lints, builds and runs the tests. The test runner's closing lines come last.
+/// Sets up, builds and runs the tests. The test runner's closing lines come last.
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
     let environment = setup::for_testing()?;
-    if !args.no_lint && args.filter.is_empty() {
+    if args.lint {
         lint()?;
     }
-    step::show("Building the hub", cargo("build").args(["--package", "cairn"]))?;
+    // Built with all packages at once: a build of the hub alone would choose other features of what it stands on and
+    // compile most of it a second time.
     let mut tests = cargo("nextest");
     tests.args(["run", "--workspace", "--no-fail-fast"]).args(&args.filter);
     tests.envs(environment).env("CAIRN_BIN", target().join("debug/cairn"));

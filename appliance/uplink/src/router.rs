@@ -109,7 +109,8 @@ impl Router {
 impl Generate for Router {
     fn generate(&self, request: GenerateRequest) -> BoxStream<'static, GenerateEvent> {
         let routing = self.routing.borrow().clone();
-        self.connectivity();
+        // Looking at it notes whether the cloud is needed at all.
+        let _noted = self.connectivity();
         let cloud = match (routing.mode, routing.cloud) {
             (Mode::Local, _) | (Mode::Auto, None) => return self.local.generate(request),
             // A model asked for by name is one on the device.

@@ -228,6 +228,7 @@ async fn people_teams_and_settings_are_kept() {
         ("open_sign_up", "on"),
         ("inference", "auto"),
         ("cloud_url", "https://a.example/v1"),
+        ("cloud_model", "m"),
         ("cloud_key", "sk-very-secret"),
     ];
     assert_eq!(world.fill("/settings", &keeper, "/settings", &cloud).await.status, 303);

@@ -172,7 +172,9 @@ mod tests {
         for language in Language::ALL {
             for key in Key::ALL {
                 let text = language.t(*key);
-                assert!(!text.trim().is_empty() && text != key.name(), "{}: {}", language.tag(), key.name());
+                // A text of one English word may well be its key.
+                let placeholder = text == key.name() && key.name().contains('_');
+                assert!(!text.trim().is_empty() && !placeholder, "{}: {}", language.tag(), key.name());
             }
             for key in Count::ALL {
                 for n in [0, 1, 2, 3, 11, 100] {
