@@ -79,7 +79,8 @@ async fn what_is_deleted_is_found_no_more() {
     let hub = hub();
     let id = add(&hub.store, "Secret", "s.md", b"The zanzibar procedure is described here.\n").await;
     hub.library.index_now(id).await.unwrap();
-    let search = || hub.library.search(&Viewer::anonymous(), SearchQuery::new("zanzibar procedure"));
+    let anyone = Viewer::anonymous();
+    let search = || hub.library.search(&anyone, SearchQuery::new("zanzibar procedure"));
     assert_eq!(search().await.unwrap().hits.len(), 1);
     hub.store.delete(&console(), id, None).await.unwrap();
     assert_eq!(search().await.unwrap().hits.len(), 0);

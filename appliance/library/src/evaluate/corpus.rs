@@ -1,7 +1,7 @@
 //! Documents cut as the hub cuts them, with the questions that they answer.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -103,23 +103,35 @@ impl Corpus {
             fs::read_dir(sample).map_err(io)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
         paths.sort();
+        let mut headings: BTreeMap<(usize, String), BTreeSet<u32>> = BTreeMap::new();
         for path in paths {
-            let (bytes, blocks, title) = read_file(&path)?;
+            let (bytes, mut blocks, title) = read_file(&path)?;
+            let names = mark_sections(&mut blocks);
+            let at = self.documents.len();
             self.add(&path, title, bytes, "text/markdown", &blocks);
+            let Some(document) = self.documents.get_mut(at) else { continue };
+            for passage in &mut document.passages {
+                let last = passage.heading.rsplit(" › ").next().unwrap_or_default().to_owned();
+                let marked =
+                    take_marks(&mut passage.text).into_iter().filter_map(|number| names.get(number).cloned());
+                for name in marked.chain([last]) {
+                    headings.entry((at, name)).or_default().insert(passage.ordinal);
+                }
+            }
         }
         let answerable: Vec<Answerable> = parse(&questions.join("answerable.json"))?;
         for Answerable { document, heading, question } in answerable {
             let at = self.documents.iter().position(|known| known.file_name == document);
-            let right = at.and_then(|at| Some((at, self.documents.get(at)?.under(&heading))));
+            let right = at.and_then(|at| Some((at, headings.get(&(at, heading.clone()))?.clone())));
             match right {
-                Some((at, right)) if !right.is_empty() => {
+                Some(right) => {
                     self.questions.push(Pending {
                         text: question,
-                        right: Some((at, right)),
+                        right: Some(right),
                         source: Source::Sample,
                     });
                 }
-                _ => return Err(EvaluateError::NoSuchHeading { document, heading }),
+                None => return Err(EvaluateError::NoSuchHeading { document, heading }),
             }
         }
         let unanswerable: Vec<Unanswerable> = parse(&questions.join("unanswerable.json"))?;
@@ -220,25 +232,6 @@ impl Corpus {
     }
 }
 
-impl Document {
-    /// Ordinals of the passages of which some part stands under `heading`.
-    fn under(&self, heading: &str) -> BTreeSet<u32> {
-        let stands = |passage: &&Passage| passage.heading.split(" › ").any(|part| part == heading);
-        let exact: BTreeSet<u32> = self
-            .passages
-            .iter()
-            .filter(stands)
-            .filter(|passage| passage.heading.ends_with(heading))
-            .map(|passage| passage.ordinal)
-            .collect();
-        if exact.is_empty() {
-            self.passages.iter().filter(stands).map(|passage| passage.ordinal).collect()
-        } else {
-            exact
-        }
-    }
-}
-
 fn write(store: &Store, bytes: &[u8]) -> Result<BlobId, EvaluateError> {
     let mut writer = store.blob_writer(MAX_FILE)?;
     writer.write(bytes)?;
@@ -287,6 +280,23 @@ fn mark_first_paragraphs(blocks: &mut [Block]) {
             block.text.insert_str(0, &mark);
         }
     }
+}
+
+/// Puts a numbered mark into the first block of every section; returns the headings by number. A short section may be
+/// joined with its neighbour and then stands under another heading.
+fn mark_sections(blocks: &mut [Block]) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut open = false;
+    for block in blocks {
+        if matches!(block.kind, BlockKind::Heading(_)) {
+            names.push(block.text.clone());
+            open = true;
+        } else if open {
+            block.text.insert_str(0, &format!("{MARK}{}{MARK}", names.len() - 1));
+            open = false;
+        }
+    }
+    names
 }
 
 /// Removes every mark from `text` and returns their numbers.

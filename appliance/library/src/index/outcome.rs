@@ -43,7 +43,7 @@ pub enum IndexOutcome {
 pub enum IndexState {
     /// Nothing is left to do.
     Idle,
-    /// It looks for what is left to do.
+    /// It has just started and looks for what is left to do.
     #[default]
     Looking,
     /// It reads a file.

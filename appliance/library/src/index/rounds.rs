@@ -48,7 +48,6 @@ async fn work(indexer: &Indexer) {
     let mut embedding = Embedding::default();
     let mut deferred: HashMap<RecordId, Deferred> = HashMap::new();
     loop {
-        indexer.set_state(IndexState::Looking);
         let pause = match round(indexer, &mut embedding, &mut deferred).await {
             Ok(Round::Worked) => continue,
             Ok(Round::Idle) if deferred.is_empty() => {
@@ -109,9 +108,11 @@ async fn round(
     if due.is_empty() {
         indexer.refresh().await?;
     }
-    indexer.set_state(IndexState::Embedding);
     match embedding.step(indexer).await? {
-        Step::Embedded => Ok(Round::Worked),
+        Step::Embedded => {
+            indexer.set_state(IndexState::Embedding);
+            Ok(Round::Worked)
+        }
         Step::Nothing | Step::Unavailable(_) if progressed => Ok(Round::Worked),
         Step::Nothing => Ok(Round::Idle),
         Step::Unavailable(reason) => Ok(Round::WaitingForModel(reason)),

@@ -2,7 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -140,12 +140,9 @@ pub fn start(store: &Store, embed: Arc<dyn Embed>, generate: Arc<dyn Generate>) 
     Library::start(store.clone(), embed, generate, config)
 }
 
-/// The program that cargo builds from `examples/extractor.rs` with the tests.
+/// The confined reader as a program of its own, which cargo builds for tests.
 pub fn extractor() -> ExtractorCommand {
-    let test = std::env::current_exe().unwrap();
-    let program = test.parent().and_then(Path::parent).unwrap().join("examples/extractor");
-    assert!(program.exists(), "{} is missing: run `cargo build --examples`", program.display());
-    ExtractorCommand::new(program, Vec::<std::ffi::OsString>::new())
+    ExtractorCommand::new(env!("CARGO_BIN_EXE_extract-child"), [""; 0])
 }
 
 pub const fn console() -> Viewer {
