@@ -82,13 +82,22 @@ fn announce(name: &str, title: &str, port: u16) -> Result<Announced, mdns_sd::Er
 fn heard(event: &DaemonEvent, in_force: &watch::Sender<String>) {
     match event {
         DaemonEvent::NameChange(change) => {
-            if let Some(name) = change.new_name.strip_suffix(".local.").filter(|name| !name.contains('.')) {
+            let Some(name) = change.new_name.strip_suffix(".local.").filter(|name| !name.contains('.'))
+            else {
+                return;
+            };
+            // Told once for each address family.
+            let news = in_force.send_if_modified(|now| {
+                let differs = now.as_str() != name;
+                name.clone_into(now);
+                differs
+            });
+            if news {
                 tracing::warn!(
                     taken = change.original,
                     now = change.new_name,
                     "another machine has the hub's name"
                 );
-                in_force.send_replace(name.to_owned());
             }
         }
         DaemonEvent::Error(error) => tracing::debug!(%error, "multicast DNS"),

@@ -1,5 +1,15 @@
 //! The commands for whoever sits at the device, on a running hub and without one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::let_underscore_must_use,
+    clippy::type_complexity,
+    reason = "a test program: what is wrong must stop it"
+)]
+
 mod running;
 
 use std::fs;

@@ -1,5 +1,15 @@
 //! The hub as people and the operating system treat it: started, asked, killed, ended.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::let_underscore_must_use,
+    clippy::type_complexity,
+    reason = "a test program: what is wrong must stop it"
+)]
+
 mod running;
 
 use std::{fs, os::unix::process::CommandExt, process::Stdio};
@@ -80,7 +90,7 @@ async fn an_orderly_end_in_the_middle_of_writes_loses_none_that_was_confirmed() 
                     }
                     if number == 5 {
                         // The others may have said so already.
-                        drop(first.try_send(()));
+                        let _said_already = first.try_send(());
                     }
                 }
                 confirmed

@@ -2,6 +2,16 @@
 //!
 //! This program is its own child: `confinement child CASE FOLDER` confines itself, tries, and prints what came out.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::let_underscore_must_use,
+    clippy::type_complexity,
+    reason = "a test program: what is wrong must stop it"
+)]
+
 use std::{
     fs::{self, File},
     io::{Read, Write},

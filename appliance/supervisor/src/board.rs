@@ -39,8 +39,8 @@ impl Board {
                 .map(|model| model.trim_end_matches(['\0', '\n']).to_owned()),
             memory_total: meminfo_field(&meminfo, "MemTotal"),
             memory_available: meminfo_field(&meminfo, "MemAvailable"),
-            disk_total: disk.as_ref().map(|disk| disk.blocks() as u64 * disk.fragment_size() as u64),
-            disk_free: disk.as_ref().map(|disk| disk.blocks_available() as u64 * disk.fragment_size() as u64),
+            disk_total: disk.as_ref().map(|disk| disk.blocks() * disk.fragment_size()),
+            disk_free: disk.as_ref().map(|disk| disk.blocks_available() * disk.fragment_size()),
             temperature_c: temperature(Path::new("/sys/class/thermal")),
             under_voltage: under_voltage(Path::new("/sys/class/hwmon")),
         }

@@ -3,6 +3,16 @@
 //! This program is all of them: `tree supervise FOLDER` is a supervisor with short times, `tree role NAME FOLDER` a role
 //! that writes down what happens to it. How a role behaves stands in the file FOLDER/NAME.mode.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::let_underscore_must_use,
+    clippy::type_complexity,
+    reason = "a test program: what is wrong must stop it"
+)]
+
 use std::{
     fs::{self, OpenOptions},
     io::Write,

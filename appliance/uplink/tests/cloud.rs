@@ -1,5 +1,15 @@
 //! The cloud model and the router against a real server over loopback: answering, slow, refusing, lying, breaking off.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::let_underscore_must_use,
+    clippy::type_complexity,
+    reason = "a test program: what is wrong must stop it"
+)]
+
 use std::{
     convert::Infallible,
     net::SocketAddr,

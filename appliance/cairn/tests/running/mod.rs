@@ -19,42 +19,42 @@ use nix::{
 use serde_json::{Value, json};
 
 /// How long anything may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const PASSWORD: &str = "correct horse battery";
 
-pub struct Hub {
+pub(crate) struct Hub {
     supervisor: Child,
-    pub folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     said: Arc<Mutex<String>>,
 }
 
 /// A folder that the hub's own user can walk into.
-pub fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
 
-pub fn cairn(words: &[&str]) -> Command {
+pub(crate) fn cairn(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
     command.args(words).env_remove("CAIRN_DATA").env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
     command
 }
 
 /// An HTTP client.
-pub fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     // The first test that comes here installs it for all.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     reqwest::Client::builder().timeout(PATIENCE).build().unwrap()
 }
 
 /// Gets a page.
-pub async fn get(address: &str) -> reqwest::Result<reqwest::Response> {
+pub(crate) async fn get(address: &str) -> reqwest::Result<reqwest::Response> {
     client().get(address).send().await
 }
 
 /// Looks at `condition` until it gives a value.
-pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = condition().await {
@@ -66,16 +66,16 @@ pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>)
 }
 
 impl Hub {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(folder(), &[]).await
     }
 
-    pub async fn start_in(folder: tempfile::TempDir) -> Self {
+    pub(crate) async fn start_in(folder: tempfile::TempDir) -> Self {
         Self::start_with(folder, &[]).await
     }
 
     /// Starts a hub and waits until its health check answers.
-    pub async fn start_with(folder: tempfile::TempDir, words: &[&str]) -> Self {
+    pub(crate) async fn start_with(folder: tempfile::TempDir, words: &[&str]) -> Self {
         let mut supervisor = cairn(&["run", "--listen", "127.0.0.1:0", "--no-mdns"])
             .args(words)
             .arg("--data")
@@ -97,7 +97,7 @@ impl Hub {
     }
 
     /// Waits until the page answers, and gives the health check.
-    pub async fn answers(&self) -> Value {
+    pub(crate) async fn answers(&self) -> Value {
         until("the hub answers", async || {
             let answer = get(&format!("{}/api/health-check", self.address()?)).await.ok()?;
             answer.json().await.ok()
@@ -106,23 +106,23 @@ impl Hub {
     }
 
     /// The first address of the file that the hub writes.
-    pub fn address(&self) -> Option<String> {
+    pub(crate) fn address(&self) -> Option<String> {
         let text = fs::read_to_string(self.folder.path().join("hub/address.json")).ok()?;
         let json: Value = serde_json::from_str(&text).ok()?;
         Some(json["addresses"][0].as_str()?.to_owned())
     }
 
     /// What stands on the console.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
 
-    pub fn claim_code(&self) -> String {
+    pub(crate) fn claim_code(&self) -> String {
         fs::read_to_string(self.folder.path().join("hub/claim")).unwrap().trim().to_owned()
     }
 
     /// Claims the hub and gives a client that is signed in as its keeper.
-    pub async fn claim(&self) -> Keeper {
+    pub(crate) async fn claim(&self) -> Keeper {
         let keeper = Keeper::of(self);
         let claim = json!({ "code": self.claim_code(), "hub_name": "Test", "language": "en", "name": "Keeper",
             "login": "keeper", "password": PASSWORD });
@@ -131,7 +131,7 @@ impl Hub {
     }
 
     /// Signs the keeper of an earlier run in.
-    pub async fn sign_in(&self) -> Keeper {
+    pub(crate) async fn sign_in(&self) -> Keeper {
         let keeper = Keeper::of(self);
         let credentials = json!({ "login": "keeper", "password": PASSWORD });
         keeper.post("/api/v1/session", &credentials).await.error_for_status().unwrap();
@@ -139,14 +139,14 @@ impl Hub {
     }
 
     /// Runs a command on this hub.
-    pub async fn command(&self, words: &[&str]) -> Output {
+    pub(crate) async fn command(&self, words: &[&str]) -> Output {
         let mut command = cairn(words);
         command.arg("--data").arg(self.folder.path());
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
 
     /// As [`Self::command`], with its standard output; it must succeed.
-    pub async fn told(&self, words: &[&str]) -> String {
+    pub(crate) async fn told(&self, words: &[&str]) -> String {
         let output = self.command(words).await;
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{words:?} ended with {}: {errors}", output.status);
@@ -154,7 +154,7 @@ impl Hub {
     }
 
     /// The process of a role.
-    pub fn role(&self, role: &str) -> Option<Pid> {
+    pub(crate) fn role(&self, role: &str) -> Option<Pid> {
         let parent = self.supervisor.id().to_string();
         fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
@@ -168,23 +168,23 @@ impl Hub {
     }
 
     /// Kills a role and waits until another process has its place.
-    pub async fn kill_role(&self, role: &str) {
+    pub(crate) async fn kill_role(&self, role: &str) {
         let first = until("the role runs", async || self.role(role)).await;
         kill(first, Signal::SIGKILL).unwrap();
         until("it is started again", async || self.role(role).filter(|pid| *pid != first)).await;
     }
 
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         kill(Pid::from_raw(i32::try_from(self.supervisor.id()).unwrap()), Signal::SIGTERM).unwrap();
     }
 
     /// Kills the supervisor, as a power cut would.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         kill(Pid::from_raw(i32::try_from(self.supervisor.id()).unwrap()), Signal::SIGKILL).unwrap();
     }
 
     /// Waits for the end, and gives the folder back for another start.
-    pub async fn ended(mut self) -> (ExitStatus, tempfile::TempDir) {
+    pub(crate) async fn ended(mut self) -> (ExitStatus, tempfile::TempDir) {
         let status = until("the hub ends", async || self.supervisor.try_wait().unwrap()).await;
         (status, std::mem::replace(&mut self.folder, folder()))
     }
@@ -200,7 +200,7 @@ impl Drop for Hub {
 
 /// A client with a session.
 #[derive(Clone)]
-pub struct Keeper {
+pub(crate) struct Keeper {
     client: reqwest::Client,
     address: String,
     cookie: Arc<Mutex<Option<String>>>,
@@ -218,7 +218,7 @@ impl Keeper {
         }
     }
 
-    pub async fn try_post(&self, path: &str, body: &Value) -> reqwest::Result<reqwest::Response> {
+    pub(crate) async fn try_post(&self, path: &str, body: &Value) -> reqwest::Result<reqwest::Response> {
         let request =
             self.client.post(format!("{}{path}", self.address)).header("origin", &self.address).json(body);
         let answer = self.with_cookie(request).send().await?;
@@ -229,16 +229,16 @@ impl Keeper {
         Ok(answer)
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
         self.try_post(path, body).await.unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> reqwest::Response {
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
         self.with_cookie(self.client.get(format!("{}{path}", self.address))).send().await.unwrap()
     }
 
     /// Writes a notice; its id once the hub has confirmed it.
-    pub async fn notice(&self, title: &str) -> Option<String> {
+    pub(crate) async fn notice(&self, title: &str) -> Option<String> {
         let notice = json!({ "fields": { "title": title, "level": "info" } });
         let answer = self.try_post("/api/v1/records/notice", &notice).await.ok()?;
         if answer.status() != 201 {
@@ -250,7 +250,7 @@ impl Keeper {
 }
 
 /// A file below a hub's folder or beside it, as an argument.
-pub fn path_in(folder: &Path, name: &str) -> (PathBuf, String) {
+pub(crate) fn path_in(folder: &Path, name: &str) -> (PathBuf, String) {
     let path = folder.join(name);
     let text = path.to_str().unwrap().to_owned();
     (path, text)

@@ -236,7 +236,7 @@ fn programs(profile: Profile) -> Result<Vec<BpfProgram>, seccompiler::BackendErr
             .collect::<Result<_, _>>()?;
         denied.insert(sys::SYS_socket, vec![SeccompRule::new(other_socket)?]);
         // TIOCSTI types into the terminal that the hub was started from.
-        denied.insert(sys::SYS_ioctl, vec![argument(1, Op::Eq, sys::TIOCSTI as u64)?]);
+        denied.insert(sys::SYS_ioctl, vec![argument(1, Op::Eq, sys::TIOCSTI)?]);
         return Ok(vec![compile(denied, SeccompAction::Allow, SeccompAction::Errno(EPERM))?]);
     }
     let mut allowed = all(&[COMPUTE, COMPUTE_OLD]);
@@ -261,10 +261,8 @@ fn programs(profile: Profile) -> Result<Vec<BpfProgram>, seccompiler::BackendErr
         sys::SYS_prlimit64,
         vec![SeccompRule::new(vec![Condition::new(2, Length::Qword, Op::Eq, 0)?])?],
     );
-    allowed.insert(
-        sys::SYS_ioctl,
-        vec![argument(1, Op::Eq, sys::FIONBIO as u64)?, argument(1, Op::Eq, sys::TCGETS as u64)?],
-    );
+    allowed
+        .insert(sys::SYS_ioctl, vec![argument(1, Op::Eq, sys::FIONBIO)?, argument(1, Op::Eq, sys::TCGETS)?]);
     if profile == Profile::Infer {
         allowed.append(&mut all(&[SERVE, SERVE_OLD]));
         // The event loop wakes itself through a pair of its own.
