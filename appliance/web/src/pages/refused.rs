@@ -42,7 +42,7 @@ pub(crate) async fn problems_as_html(State(hub): State<Hub>, request: Request, n
         return without_redirect(response);
     }
     let problem = response.extensions().get::<Problem>().cloned();
-    let Some(problem) = problem.or_else(|| silent(response.status())).filter(|_| wants_html(&headers)) else {
+    let Some(problem) = problem.or_else(|| silent(&response)).filter(|_| wants_html(&headers)) else {
         return response;
     };
     // Who it was is found further inside; a refusal may have come before that.
@@ -67,18 +67,21 @@ pub(crate) async fn problems_as_html(State(hub): State<Hub>, request: Request, n
     shown
 }
 
-/// A refusal by the router itself, which knows no problems.
-fn silent(status: StatusCode) -> Option<Problem> {
-    match status {
-        // An address whose parts cannot be read names nothing either.
-        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => {
-            Some(Problem::new(ProblemKind::NotFound, "there is no page at this address"))
-        }
-        StatusCode::METHOD_NOT_ALLOWED => {
-            Some(Problem::new(ProblemKind::MethodNotAllowed, "this address does not take this method"))
-        }
-        _ => None,
+/// A refusal by the router or an extractor, which know no problems and answer in plain text.
+fn silent(response: &Response) -> Option<Problem> {
+    let media_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if media_type.is_some_and(|media_type| !media_type.starts_with("text/plain")) {
+        return None;
     }
+    let (kind, detail) = match response.status() {
+        StatusCode::NOT_FOUND => (ProblemKind::NotFound, "there is no page at this address"),
+        StatusCode::METHOD_NOT_ALLOWED => (ProblemKind::MethodNotAllowed, "this address does not take this method"),
+        StatusCode::BAD_REQUEST => (ProblemKind::Malformed, "the address or the form cannot be read"),
+        StatusCode::PAYLOAD_TOO_LARGE => (ProblemKind::TooLarge, "this is larger than the page takes"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => (ProblemKind::UnsupportedMediaType, "this is not a form"),
+        _ => return None,
+    };
+    Some(Problem::new(kind, detail))
 }
 
 fn wants_html(headers: &HeaderMap) -> bool {

@@ -177,6 +177,9 @@ fn read(l: Language, sent: &Form, before: &Settings) -> Result<Settings, Errors>
     if inference != CloudMode::Local && url.is_empty() {
         return Err([("cloud_url".to_owned(), l.t(K::FieldNeeded).to_owned())].into());
     }
+    if !url.is_empty() && sent.get("cloud_model").is_empty() {
+        return Err([("cloud_model".to_owned(), l.t(K::FieldNeeded).to_owned())].into());
+    }
     let kept = before.cloud.as_ref().filter(|cloud| cloud.url == url).map(|cloud| cloud.key.clone());
     let key = Some(sent.raw("cloud_key").trim()).filter(|key| !key.is_empty()).map(Secret::new);
     let cloud = (!url.is_empty()).then(|| CloudEndpoint {
