@@ -75,7 +75,9 @@ fn silent(response: &Response) -> Option<Problem> {
     }
     let (kind, detail) = match response.status() {
         StatusCode::NOT_FOUND => (ProblemKind::NotFound, "there is no page at this address"),
-        StatusCode::METHOD_NOT_ALLOWED => (ProblemKind::MethodNotAllowed, "this address does not take this method"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            (ProblemKind::MethodNotAllowed, "this address does not take this method")
+        }
         StatusCode::BAD_REQUEST => (ProblemKind::Malformed, "the address or the form cannot be read"),
         StatusCode::PAYLOAD_TOO_LARGE => (ProblemKind::TooLarge, "this is larger than the page takes"),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => (ProblemKind::UnsupportedMediaType, "this is not a form"),
