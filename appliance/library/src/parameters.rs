@@ -1,7 +1,7 @@
-//! Every figure that was chosen by measurement, with what was measured and the command that repeats it.
+//! Every figure that search and answers are tuned by, in one place.
 //!
-//! `cargo run -p cairn-library --example evaluate` prints the tables that these values are read from. It
-//! tunes on one half of the questions and reports on the other.
+//! `cargo xtask evaluate --calibrate` prints the values that do best on one half of the questions and how they do on
+//! the other. What stands here now are starting values: they have not been calibrated yet.
 
 /// How the two rankings become one.
 #[derive(Debug, Clone, Copy, PartialEq)]
