@@ -97,7 +97,7 @@ fn summary(l: Language, question: &Question, responses: &[Record]) -> Markup {
                 }
             }
             Summary::Numbers { average, lowest, highest } => {
-                div class="cluster" {
+                div class="figures" {
                     p class="figure" { b { (rounded(*average)) } span { (l.t(K::ResultsAverage)) } }
                     p class="figure" { b { (rounded(*lowest)) } span { (l.t(K::ResultsLowest)) } }
                     p class="figure" { b { (rounded(*highest)) } span { (l.t(K::ResultsHighest)) } }
