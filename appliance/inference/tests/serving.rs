@@ -61,7 +61,7 @@ fn request() -> GenerateRequest {
         messages: vec![
             ChatMessage::new(ChatRole::User, "How does water become safe?"),
             ChatMessage::new(ChatRole::Assistant, PASSAGE),
-            ChatMessage::new(ChatRole::User, "Say that again, please."),
+            ChatMessage::new(ChatRole::User, "Say that again."),
         ],
         ..GenerateRequest::default()
     }
