@@ -22,11 +22,19 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
     let model = cairn_inference::inspect(&arguments.model).map_err(|error| refused(&error))?;
     if model.family == Some(Family::Bert) {
         let report = bench::run_embedding(&arguments.model).map_err(|error| refused(&error))?;
-        return if arguments.json { print_json(&report) } else { Ok(show_embedding(&report)) };
+        if arguments.json {
+            return print_json(&report);
+        }
+        show_embedding(&report);
+        return Ok(());
     }
     let report =
         bench::run(&arguments.model, |what| eprintln!("{what} …")).map_err(|error| refused(&error))?;
-    if arguments.json { print_json(&report) } else { Ok(show_report(&report)) }
+    if arguments.json {
+        return print_json(&report);
+    }
+    show_report(&report);
+    Ok(())
 }
 
 fn show_embedding(report: &EmbeddingReport) {
