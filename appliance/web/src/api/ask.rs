@@ -48,7 +48,7 @@ pub(super) struct Ask {
 /// `text`, `sentence`, and one of `done`, `no_model`, `no_answer` or `broken` at the end. Closing the connection
 /// cancels.
 #[utoipa::path(post, path = "/api/v1/ask", tag = "library", operation_id = "ask", request_body = Ask,
-    responses((status = 200, description = "The events.", content_type = "text/event-stream", body = String)))]
+    responses((status = 200, description = "The events.", content_type = "text/event-stream", body = ref("#/components/schemas/Event"))))]
 pub(super) async fn ask(
     State(hub): State<Hub>,
     peer: Peer,

@@ -37,7 +37,7 @@ pub(super) struct Follow {
 /// where the stream broke off.
 #[utoipa::path(get, path = "/api/v1/events", tag = "live", operation_id = "follow",
     params(Follow, ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event seen.")),
-    responses((status = 200, description = "The events.", content_type = "text/event-stream", body = String)))]
+    responses((status = 200, description = "The events.", content_type = "text/event-stream", body = ref("#/components/schemas/Event"))))]
 pub(super) async fn events(
     State(hub): State<Hub>,
     identity: Identity,

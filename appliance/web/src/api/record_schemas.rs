@@ -41,6 +41,7 @@ pub(super) fn all() -> Map<String, Value> {
         ("IndexProgress".to_owned(), index_progress()),
         ("Invitations".to_owned(), invitations()),
         ("Tokens".to_owned(), tokens()),
+        ("Event".to_owned(), event()),
     ]);
     schemas
 }
@@ -273,13 +274,14 @@ fn search_results() -> Value {
         "properties": {
             "hits": { "type": "array", "items": {
                 "type": "object",
-                "required": ["passage", "document", "title", "heading", "location", "marked", "score"],
+                "required": ["passage", "document", "title", "heading", "ordinal", "location", "marked", "score"],
                 "properties": {
                     "passage": { "type": "integer", "format": "int64", "description": "For `/api/v1/passages/{passage}`." },
                     "document": described(uuid(), "The document it stands in."),
                     "title": { "type": "string", "description": "The document's title." },
                     "heading": { "type": "string", "description": "The headings above it, joined by \" › \"." },
-                    "location": { "type": ["string", "null"], "description": "Where in the document: a page or an anchor." },
+                    "ordinal": { "type": "integer", "description": "Its place among the document's passages, from 0." },
+                    "location": location(),
                     "marked": { "type": "array", "description": "The passage; joined, the spans are its text.", "items": {
                         "type": "object",
                         "required": ["text", "marked"],
@@ -296,6 +298,31 @@ fn search_results() -> Value {
     })
 }
 
+/// Where in its document a passage stands.
+fn location() -> Value {
+    json!({
+        "type": "object",
+        "description": "Where in the document.",
+        "properties": {
+            "page": { "type": "integer", "description": "The page, from 1, where the document has pages." },
+            "anchor": { "type": "string", "description": "The section's anchor or the path inside an archive." },
+        },
+    })
+}
+
+/// One event of a stream, as the HTML standard parses it.
+fn event() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "event": { "type": "string", "description": "Its name." },
+            "id": { "type": "string", "description": "For Last-Event-ID." },
+            "data": { "type": "string", "description": "JSON." },
+            "retry": { "type": "integer", "description": "When to come back, in milliseconds." },
+        },
+    })
+}
+
 fn passage() -> Value {
     json!({
         "type": "object",
@@ -307,7 +334,7 @@ fn passage() -> Value {
             "heading": { "type": "string" },
             "text": { "type": "string" },
             "ordinal": { "type": "integer", "description": "Its place in the document, from 0." },
-            "location": { "type": "object", "properties": { "page": { "type": "integer" }, "anchor": { "type": "string" } } },
+            "location": location(),
         },
     })
 }
