@@ -17,7 +17,6 @@ pub(crate) const MIN_PASSWORD: usize = 8;
 pub(crate) const MAX_PASSWORD: usize = 256;
 
 /// Memory of one hash in KiB: 19 MiB, two passes, one lane, as OWASP's password storage sheet names for argon2id.
-/// About 60 ms on a Cortex-A72.
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
