@@ -1,0 +1,3 @@
+//! The update bundle: chunks, index, deltas and verification, without network.
+
+#![forbid(unsafe_code)]

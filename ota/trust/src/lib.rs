@@ -1,0 +1,3 @@
+//! Whom a hub believes: TUF over a durable store, and rollout decisions.
+
+#![forbid(unsafe_code)]
