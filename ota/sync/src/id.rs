@@ -95,6 +95,11 @@ uuid_id!(
     HubId,
     "a hub id"
 );
+uuid_id!(
+    /// One community: everything that its hubs share, and that no other sees.
+    CommunityId,
+    "a community id"
+);
 
 /// The BLAKE3 hash of a file's content: its name in the blob store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,6 +12,7 @@ pub mod batch;
 pub mod change;
 pub mod checksum;
 pub mod hlc;
+pub mod http;
 pub mod id;
 pub mod kinds;
 pub mod merge;
@@ -23,6 +24,6 @@ pub mod value;
 pub mod wire;
 
 pub use hlc::Hlc;
-pub use id::{BlobId, ChangeId, HubId, RecordId};
+pub use id::{BlobId, ChangeId, CommunityId, HubId, RecordId};
 pub use kinds::{Access, FieldDef, FieldType, Kind, KindDef, ProjectRole, Role, Scope, Strategy};
 pub use value::{Fields, Value, ValueError};
