@@ -4,28 +4,24 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-/// What a card (or a partition of it) can do.
-pub trait BlockDevice {
+use cairn_bundle::{PayloadKind, ReadAt, Sources};
+
+/// What a card (or a partition of it) can do, besides being read.
+pub trait BlockDevice: ReadAt {
     /// Bytes that it holds.
     fn size(&self) -> u64;
-
-    /// Fills `buffer` from `offset`.
-    ///
-    /// # Errors
-    /// When the device fails or ends before that.
-    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DeviceError>;
 
     /// Writes `bytes` at `offset`. Nothing is durable before [`BlockDevice::flush`].
     ///
     /// # Errors
     /// When the device fails or ends before that.
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError>;
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError>;
 
     /// Makes everything durable that was written.
     ///
     /// # Errors
     /// When the device fails; what was written since the last flush may be lost then.
-    fn flush(&mut self) -> Result<(), DeviceError>;
+    fn flush(&self) -> Result<(), DeviceError>;
 }
 
 /// A device that failed.
@@ -46,8 +42,46 @@ pub struct DeviceError {
 impl DeviceError {
     /// Names the operation that failed.
     #[must_use]
-    pub fn new(doing: &'static str, offset: u64, length: usize, source: io::Error) -> Self {
+    pub const fn new(doing: &'static str, offset: u64, length: usize, source: io::Error) -> Self {
         Self { doing, offset, length: length as u64, source }
+    }
+}
+
+/// The two partitions of a slot.
+#[derive(Debug, Clone, Copy)]
+pub struct Partitions<D> {
+    /// Kernel, initramfs, device trees, command line.
+    pub boot: D,
+    /// The root file system and its hash tree.
+    pub root: D,
+}
+
+impl<D> Partitions<D> {
+    /// The one that holds `kind`.
+    pub const fn of(&self, kind: PayloadKind) -> &D {
+        match kind {
+            PayloadKind::Boot => &self.boot,
+            PayloadKind::Root => &self.root,
+        }
+    }
+}
+
+/// The slot that runs, which is read, and the other, which is written.
+#[derive(Debug)]
+pub struct SlotPair<A, T> {
+    /// Runs.
+    pub active: Partitions<A>,
+    /// Is written.
+    pub target: Partitions<T>,
+}
+
+impl<A: ReadAt, T: ReadAt> Sources for SlotPair<A, T> {
+    fn active(&self, kind: PayloadKind) -> &dyn ReadAt {
+        self.active.of(kind)
+    }
+
+    fn target(&self, kind: PayloadKind) -> &dyn ReadAt {
+        self.target.of(kind)
     }
 }
 
@@ -79,18 +113,19 @@ impl FileDevice {
     }
 }
 
+impl ReadAt for FileDevice {
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        FileExt::read_exact_at(&self.file, buffer, offset)
+    }
+}
+
 impl BlockDevice for FileDevice {
     fn size(&self) -> u64 {
         self.size
     }
 
-    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DeviceError> {
-        self.file
-            .read_exact_at(buffer, offset)
-            .map_err(|error| DeviceError::new("reading", offset, buffer.len(), error))
-    }
-
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        // A file would grow, and a device would write what fits.
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.size) {
             let beyond = io::Error::new(io::ErrorKind::StorageFull, "beyond the end of the device");
             return Err(DeviceError::new("writing", offset, bytes.len(), beyond));
@@ -100,25 +135,21 @@ impl BlockDevice for FileDevice {
             .map_err(|error| DeviceError::new("writing", offset, bytes.len(), error))
     }
 
-    fn flush(&mut self) -> Result<(), DeviceError> {
+    fn flush(&self) -> Result<(), DeviceError> {
         self.file.sync_data().map_err(|error| DeviceError::new("flushing", 0, 0, error))
     }
 }
 
-impl<D: BlockDevice + ?Sized> BlockDevice for &mut D {
+impl<D: BlockDevice + ?Sized> BlockDevice for &D {
     fn size(&self) -> u64 {
         (**self).size()
     }
 
-    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DeviceError> {
-        (**self).read_at(offset, buffer)
-    }
-
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
         (**self).write_at(offset, bytes)
     }
 
-    fn flush(&mut self) -> Result<(), DeviceError> {
+    fn flush(&self) -> Result<(), DeviceError> {
         (**self).flush()
     }
 }

@@ -65,10 +65,12 @@ impl<D: BlockDevice> BootControl<D> {
     ///
     /// # Errors
     /// [`BootControlError::Device`].
-    pub fn copies(&mut self) -> Result<Copies, BootControlError> {
-        let mut read = |place| -> Result<Block, DeviceError> {
-            let mut block = [0; BLOCK_SIZE];
-            self.device.read_at(self.places.of(place), &mut block)?;
+    pub fn copies(&self) -> Result<Copies, BootControlError> {
+        let read = |place| -> Result<Block, DeviceError> {
+            let (mut block, offset) = ([0; BLOCK_SIZE], self.places.of(place));
+            self.device
+                .read_exact_at(offset, &mut block)
+                .map_err(|error| DeviceError::new("reading", offset, BLOCK_SIZE, error))?;
             Ok(block)
         };
         Ok(Copies::of(&read(Place::First)?, &read(Place::Second)?))
@@ -78,7 +80,7 @@ impl<D: BlockDevice> BootControl<D> {
     ///
     /// # Errors
     /// [`BootControlError::Device`].
-    pub fn state(&mut self) -> Result<BootState, BootControlError> {
+    pub fn state(&self) -> Result<BootState, BootControlError> {
         Ok(self.copies()?.in_force())
     }
 
@@ -86,7 +88,7 @@ impl<D: BlockDevice> BootControl<D> {
     ///
     /// # Errors
     /// [`BootControlError::NotKept`] when the card keeps something else; what was in force before still is.
-    pub fn put(&mut self, next: &BootState) -> Result<(), BootControlError> {
+    pub fn put(&self, next: &BootState) -> Result<(), BootControlError> {
         let place = self.copies()?.spare();
         // Everything that this state speaks of must be on the card before it is.
         self.device.flush()?;
@@ -99,7 +101,7 @@ impl<D: BlockDevice> BootControl<D> {
     ///
     /// # Errors
     /// [`BootControlError::Device`].
-    pub fn boot(&mut self) -> Result<Boot, BootControlError> {
+    pub fn boot(&self) -> Result<Boot, BootControlError> {
         let boot = self.state()?.boot();
         if let Some(next) = &boot.write {
             self.put(next)?;
