@@ -1,6 +1,8 @@
 //! From fetched bytes to verified blocks in the order of the slot. No I/O but reading the two slots.
 
-use crate::{ByteRange, ChunkId, Digest, Error, Head, Origin, Piece, Place, PayloadKind, Plan, ReadAt, patch};
+use crate::{
+    ByteRange, ChunkId, Digest, Error, Head, Origin, PayloadKind, Piece, Place, Plan, ReadAt, patch,
+};
 
 /// The two slots.
 pub trait Sources {
@@ -198,7 +200,9 @@ fn references(piece: &Piece, sources: &dyn Sources) -> Result<Vec<u8>, Error> {
     for place in &piece.references {
         let Some((part, behind)) = rest.split_at_mut_checked(place.length as usize) else { break };
         let source = sources.active(place.kind);
-        source.read_exact_at(place.offset, part).map_err(|source| Error::Read { what: "the active slot", source })?;
+        source
+            .read_exact_at(place.offset, part)
+            .map_err(|source| Error::Read { what: "the active slot", source })?;
         rest = behind;
     }
     Ok(bytes)

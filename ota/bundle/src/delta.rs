@@ -7,7 +7,7 @@
 //! The patches follow in the order of the list. What is unchanged is not in a delta: the device finds it by its hash.
 
 use crate::{
-    ByteRange, ChunkId, DeltaListing, Digest, Error, Head, Listing, Piece, Place, PayloadKind, index::Reader,
+    ByteRange, ChunkId, DeltaListing, Digest, Error, Head, Listing, PayloadKind, Piece, Place, index::Reader,
     limits, patch::Method,
 };
 
@@ -56,7 +56,8 @@ impl Delta {
 
 fn piece(reader: &mut Reader<'_>, head: &Head, start: u64, next: &mut u32) -> Result<Piece, Error> {
     let [method] = reader.take::<1>()?;
-    let method = Method::from_number(method).ok_or_else(|| Error::malformed(WHAT, "a method is not known here"))?;
+    let method =
+        Method::from_number(method).ok_or_else(|| Error::malformed(WHAT, "a method is not known here"))?;
     let stored = Error::bounded("a patch", u64::from(reader.u32()?), limits::MAX_PATCH_STORED)?;
     let count = reader.count(limits::MAX_CHUNKS, 4)?;
     let mut chunks = Vec::with_capacity(count);
@@ -67,7 +68,8 @@ fn piece(reader: &mut Reader<'_>, head: &Head, start: u64, next: &mut u32) -> Re
             return Err(Error::malformed(WHAT, "its chunks are not in order"));
         }
         *next = id.saturating_add(1);
-        let chunk = head.index.chunk(ChunkId(id)).ok_or_else(|| Error::malformed(WHAT, "it names no chunk"))?;
+        let chunk =
+            head.index.chunk(ChunkId(id)).ok_or_else(|| Error::malformed(WHAT, "it names no chunk"))?;
         output += u64::from(chunk.length);
         chunks.push(ChunkId(id));
     }

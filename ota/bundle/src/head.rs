@@ -27,7 +27,10 @@ impl Head {
         let (manifest, index) = bytes.split_at(split.ok_or(Error::Mismatch { what })?);
         let manifest = Manifest::parse(manifest, &listing.manifest)?;
         if manifest.board != listing.board || manifest.version != listing.version {
-            return Err(Error::malformed("the manifest", "it is of another board or version than its listing"));
+            return Err(Error::malformed(
+                "the manifest",
+                "it is of another board or version than its listing",
+            ));
         }
         let index = Index::parse(index, &manifest)?;
         let data_offset = listing.head_length();

@@ -75,7 +75,10 @@ impl Index {
             for _ in 0..count {
                 let id = reader.u32()?;
                 if id > seen {
-                    return Err(Error::malformed(WHAT, "its chunks are not in the order of their appearance"));
+                    return Err(Error::malformed(
+                        WHAT,
+                        "its chunks are not in the order of their appearance",
+                    ));
                 }
                 seen = seen.max(id.saturating_add(1));
                 let chunk = index.chunks.get(id as usize);
@@ -121,7 +124,10 @@ impl Index {
 
     /// All chunks, each once.
     pub fn chunks(&self) -> impl ExactSizeIterator<Item = (ChunkId, &Chunk)> {
-        self.chunks.iter().enumerate().map(|(id, chunk)| (ChunkId(u32::try_from(id).unwrap_or(u32::MAX)), chunk))
+        self.chunks
+            .iter()
+            .enumerate()
+            .map(|(id, chunk)| (ChunkId(u32::try_from(id).unwrap_or(u32::MAX)), chunk))
     }
 
     /// The chunks that make a payload, in order, with their places in it in bytes.

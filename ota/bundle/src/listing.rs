@@ -73,7 +73,11 @@ impl Listing {
     pub fn check(&self) -> Result<(), Error> {
         Error::bounded("the manifest", self.manifest_length, limits::MAX_MANIFEST)?;
         Error::bounded("the index", self.index_length, limits::MAX_INDEX)?;
-        Error::bounded("the bundle", self.length, self.head_length().saturating_add(2 * limits::MAX_PAYLOAD))?;
+        Error::bounded(
+            "the bundle",
+            self.length,
+            self.head_length().saturating_add(2 * limits::MAX_PAYLOAD),
+        )?;
         Error::bounded("the number of deltas", self.deltas.len() as u64, limits::MAX_DELTAS as u64)?;
         if self.head_length() > self.length {
             return Err(Error::malformed("the listing", "the head is longer than the bundle"));

@@ -1,7 +1,7 @@
 //! Where every chunk of the new slot comes from, and which bytes to fetch. Pure.
 
 use crate::{
-    ChunkId, Delta, Error, Head, InPlace, Index, LocalChunks, Place, PayloadKind, limits, patch::Method,
+    ChunkId, Delta, Error, Head, InPlace, Index, LocalChunks, PayloadKind, Place, limits, patch::Method,
 };
 
 /// Bytes of a file, `start` included, `end` not.
@@ -93,12 +93,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Mismatch`] where the active slot lacks a chunk that the delta takes for granted (it is damaged, or another
     /// version): the way by chunks is open then.
-    pub fn delta(
-        head: &Head,
-        local: &LocalChunks,
-        in_place: &InPlace,
-        delta: &Delta,
-    ) -> Result<Self, Error> {
+    pub fn delta(head: &Head, local: &LocalChunks, in_place: &InPlace, delta: &Delta) -> Result<Self, Error> {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut next = 0_usize;
         let steps = steps(&head.index, local, in_place, |id| {
@@ -176,7 +171,8 @@ fn steps(
             let earlier = done.get_mut(chunk.index())?;
             let origin = if in_place.holds(kind, number) {
                 Origin::InPlace
-            } else if let Some(active) = local.place(&entry.blake3).filter(|held| held.length == entry.length) {
+            } else if let Some(active) = local.place(&entry.blake3).filter(|held| held.length == entry.length)
+            {
                 Origin::Active(*active)
             } else if let Some(earlier) = *earlier {
                 Origin::Target(earlier)

@@ -39,7 +39,8 @@ impl FromStr for Version {
         let mut parts = text.splitn(4, '.');
         let mut number = || {
             let part = parts.next().ok_or(NameError::Version)?;
-            let plain = part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
+            let plain =
+                part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
             if plain { part.parse().map_err(|_| NameError::Version) } else { Err(NameError::Version) }
         };
         let version = Self { major: number()?, minor: number()?, patch: number()? };
@@ -105,7 +106,9 @@ mod tests {
         let version = |text: &str| text.parse::<Version>().unwrap();
         assert!(version("1.10.0") > version("1.9.9"));
         assert_eq!(version("0.1.2").to_string(), "0.1.2");
-        for text in ["", "1", "1.2", "1.2.3.4", "1.02.3", "1.2.-3", "1.2.+3", "a.b.c", "1.2.99999999999", "1..2"] {
+        for text in
+            ["", "1", "1.2", "1.2.3.4", "1.02.3", "1.2.-3", "1.2.+3", "a.b.c", "1.2.99999999999", "1..2"]
+        {
             assert_eq!(text.parse::<Version>(), Err(NameError::Version), "{text}");
         }
     }

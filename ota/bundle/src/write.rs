@@ -65,7 +65,12 @@ pub fn bundle(input: &Input<'_>, spool: &mut dyn Spool, out: &mut dyn Write) -> 
     let mut compressor = Compressor::new(LEVEL).map_err(failed)?;
     let mut index = Index::default();
     let mut known: HashMap<Digest, ChunkId> = HashMap::new();
-    let payload = |kind, source: &Source<'_>, index: &mut Index, known: &mut HashMap<_, _>, spool: &mut dyn Spool, compressor: &mut Compressor<'_>| {
+    let payload = |kind,
+                   source: &Source<'_>,
+                   index: &mut Index,
+                   known: &mut HashMap<_, _>,
+                   spool: &mut dyn Spool,
+                   compressor: &mut Compressor<'_>| {
         Error::bounded("a payload", source.length, limits::MAX_PAYLOAD)?;
         let mut whole = blake3::Hasher::new();
         input.chunking.cut(source.bytes, source.length, |_, bytes| {
@@ -79,7 +84,12 @@ pub fn bundle(input: &Input<'_>, spool: &mut dyn Spool, out: &mut dyn Write) -> 
                     spool.write_all(stored).map_err(failed)?;
                     let id = ChunkId(short(index.chunks.len()));
                     let offset = index.stored();
-                    index.chunks.push(Chunk { blake3, length: short(bytes.len()), stored: short(stored.len()), offset });
+                    index.chunks.push(Chunk {
+                        blake3,
+                        length: short(bytes.len()),
+                        stored: short(stored.len()),
+                        offset,
+                    });
                     known.insert(blake3, id);
                     id
                 }
@@ -87,7 +97,12 @@ pub fn bundle(input: &Input<'_>, spool: &mut dyn Spool, out: &mut dyn Write) -> 
             index.sequence_mut(kind).push(id);
             Ok(())
         })?;
-        Ok::<_, Error>(Payload { kind, length: source.length, blake3: whole.finalize().into(), verity: source.verity })
+        Ok::<_, Error>(Payload {
+            kind,
+            length: source.length,
+            blake3: whole.finalize().into(),
+            verity: source.verity,
+        })
     };
     let boot = payload(PayloadKind::Boot, &input.boot, &mut index, &mut known, spool, &mut compressor)?;
     let root = payload(PayloadKind::Root, &input.root, &mut index, &mut known, spool, &mut compressor)?;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::{Error, Place, PayloadKind, ReadAt, limits};
+use crate::{Error, PayloadKind, Place, ReadAt, limits};
 
 /// Size of the parts that are voted for, in bytes.
 const PART: u64 = 32 * 1024;

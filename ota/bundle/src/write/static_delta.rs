@@ -6,7 +6,7 @@ use zstd::zstd_safe::{CCtx, CParameter, compress_bound, get_error_name};
 
 use super::{LEVEL, Source, short, similar::Similar};
 use crate::{
-    ChunkId, DeltaListing, Digest, Error, Head, InPlace, LocalChunks, Place, PayloadKind, Plan, Version,
+    ChunkId, DeltaListing, Digest, Error, Head, InPlace, LocalChunks, PayloadKind, Place, Plan, Version,
     delta::MAGIC, limits, patch::Method,
 };
 
