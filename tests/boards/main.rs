@@ -22,6 +22,11 @@ struct Board {
 #[serde(deny_unknown_fields)]
 struct Boot {
     flow: Flow,
+    kernel: String,
+    #[serde(default)]
+    files: Vec<toml::Table>,
+    #[serde(default)]
+    config: Vec<String>,
     device_trees: Vec<String>,
     console: String,
 }
@@ -90,6 +95,10 @@ fn every_board_is_described_and_none_twice() {
         for model in &board.compatible {
             assert!(compatible.insert(model.clone()), "{model} is described twice, again in {name}");
         }
+        assert!(["stable", "backports"].contains(&board.boot.kernel.as_str()), "{name}");
+        // Whatever starts a real board reads config.txt; whoever uses U-Boot brings it along.
+        assert_eq!(board.boot.config.is_empty(), name == "qemu-virt", "{name}");
+        assert_eq!(board.boot.files.is_empty(), board.boot.flow == Flow::Tryboot, "{name}");
         // A real board is found by its device trees, shows its state on a LED, and has a radio.
         let real = name != "qemu-virt";
         assert_eq!(real, !board.boot.device_trees.is_empty(), "{name}");
@@ -131,7 +140,7 @@ fn nothing_overlaps_on_the_card() {
     let first = layout["first_mib"].as_integer().unwrap() * 2048;
     let control = &layout["boot_control"];
     let length = control["sectors"].as_integer().unwrap();
-    // The partition table (GPT: 34 sectors) ends before the first copy, the copies before the first partition.
+    // The partition table ends before the first copy, the copies before the first partition.
     let mut free_from = 34;
     for copy in control["copies"].as_array().unwrap() {
         let copy = copy.as_integer().unwrap();
@@ -141,7 +150,7 @@ fn nothing_overlaps_on_the_card() {
     assert!(free_from <= first);
     let partitions = layout["partition"].as_array().unwrap();
     let names: Vec<_> = partitions.iter().map(|partition| partition["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["boot", "slot-a", "slot-b", "data"]);
+    assert_eq!(names, ["boot", "boot-a", "boot-b", "root-a", "root-b", "data"]);
     let size = |at: usize| partitions[at]["mib"].as_integer().unwrap();
-    assert_eq!(size(1), size(2), "what fits one slot must fit the other");
+    assert_eq!((size(1), size(3)), (size(2), size(4)), "what fits one slot must fit the other");
 }
