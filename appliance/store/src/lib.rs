@@ -24,6 +24,7 @@ mod schema;
 mod settings;
 mod snapshots;
 mod store;
+mod sync;
 mod upkeep;
 mod viewer;
 
@@ -51,4 +52,7 @@ pub use settings::{
 };
 pub use snapshots::{KEPT as SNAPSHOTS_KEPT, Snapshot, SnapshotTaken};
 pub use store::Store;
+pub use sync::{
+    Choice, Fact, LogEntry, OpenConflict, RefusedChange, ScopeChoice, SyncError, SyncFigures, Taken, TakenIn,
+};
 pub use viewer::{Action, Part, Viewer};

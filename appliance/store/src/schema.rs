@@ -12,14 +12,14 @@ use crate::{
 };
 
 /// The schema that this release makes and moves older databases to.
-pub(crate) const CURRENT: u32 = 2;
+pub(crate) const CURRENT: u32 = 3;
 /// The lowest schema whose release can serve what this one writes.
 pub(crate) const MIN_READER: u32 = 1;
 /// Says that a SQLite file is ours: "CRN1".
 pub(crate) const APPLICATION_ID: i32 = 0x4352_4e31;
 
 /// The whole schema, for a new database.
-const FRESH: &str = include_str!("migrations/v2.sql");
+const FRESH: &str = include_str!("migrations/v3.sql");
 
 /// One step from a schema to the next.
 struct Step {
@@ -28,7 +28,10 @@ struct Step {
 }
 
 /// Every step ever made, oldest first.
-const STEPS: &[Step] = &[Step { from: 1, sql: include_str!("migrations/v1_to_v2.sql") }];
+const STEPS: &[Step] = &[
+    Step { from: 1, sql: include_str!("migrations/v1_to_v2.sql") },
+    Step { from: 2, sql: include_str!("migrations/v2_to_v3.sql") },
+];
 
 /// What a database says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +138,7 @@ mod tests {
     use super::*;
 
     const V1: &str = include_str!("migrations/v1.sql");
+    const V2: &str = include_str!("migrations/v2.sql");
 
     fn at_schema_1() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
@@ -170,6 +174,11 @@ mod tests {
         assert_eq!(shape(&old), shape(&fresh));
         assert_eq!(read(&old).unwrap(), read(&fresh).unwrap());
         assert_eq!(read(&old).unwrap(), Stated { schema: CURRENT, min_reader: MIN_READER });
+        let mut second = Connection::open_in_memory().unwrap();
+        second.execute_batch(V2).unwrap();
+        state(&second, 2, 1).unwrap();
+        assert_eq!(migrate(&mut second).unwrap(), 2);
+        assert_eq!(shape(&second), shape(&fresh));
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct Intake {
     pub horizons: BTreeMap<ScopeId, u64>,
     /// These scopes are complete: what is still stale in them is gone.
     pub complete: Vec<ScopeId>,
+    /// The hub may not have these scopes; asking for them again is of no use until somebody allows it.
+    pub withheld: Vec<ScopeId>,
     /// For the next request.
     pub ticket: u64,
 }
@@ -131,6 +133,7 @@ pub fn take_in(request: &Request, reply: Reply) -> Result<Intake, Nonsense> {
         cursors: reply.cursors,
         horizons: reply.horizons,
         complete,
+        withheld: reply.withheld,
         ticket: reply.ticket,
     })
 }

@@ -67,6 +67,13 @@ impl Desk<'_> {
         *self.clock
     }
 
+    /// Another hub's change was seen: ours come after it, unless its clock is absurd. Says where our clock stands.
+    pub(crate) fn observe(&mut self, other: Hlc) -> Hlc {
+        let wall = u64::try_from(self.life.wall_ms()).unwrap_or(0);
+        *self.clock = self.clock.observe(other, wall);
+        *self.clock
+    }
+
     /// Tells whoever listens, once the change is committed.
     pub(crate) fn tell(&mut self, event: RecordChanged) {
         self.events.push(event);

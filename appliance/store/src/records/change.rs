@@ -78,7 +78,7 @@ pub(crate) fn apply(
     Ok(())
 }
 
-fn insert_head(connection: &Connection, head: &Head) -> Result<()> {
+pub(crate) fn insert_head(connection: &Connection, head: &Head) -> Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
@@ -171,7 +171,7 @@ fn write_history(connection: &Connection, head: &Head, change: &Change, clock: H
     Ok(())
 }
 
-fn enlist(connection: &Connection, head: &Head, def: &FieldDef, value: &Value) -> Result<()> {
+pub(crate) fn enlist(connection: &Connection, head: &Head, def: &FieldDef, value: &Value) -> Result<()> {
     for key in lookup_keys(def, value) {
         connection.prepare_cached("INSERT OR IGNORE INTO lookup VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(
             params![kind_code(head.kind), def.name, key, head.created_hlc.to_bytes(), head.id.as_bytes()],
@@ -180,7 +180,7 @@ fn enlist(connection: &Connection, head: &Head, def: &FieldDef, value: &Value) -
     Ok(())
 }
 
-fn unlist(connection: &Connection, head: &Head, def: &FieldDef, value: &Value) -> Result<()> {
+pub(crate) fn unlist(connection: &Connection, head: &Head, def: &FieldDef, value: &Value) -> Result<()> {
     for key in lookup_keys(def, value) {
         connection
             .prepare_cached(
@@ -198,7 +198,7 @@ fn unlist(connection: &Connection, head: &Head, def: &FieldDef, value: &Value) -
 }
 
 /// Keeps what permissions are decided by equal to what the records say.
-fn derive(connection: &Connection, head: &Head, fields: &FieldMap) -> Result<()> {
+pub(crate) fn derive(connection: &Connection, head: &Head, fields: &FieldMap) -> Result<()> {
     let text = |name: &str| fields.get(name).and_then(|field| field.value.as_text()).unwrap_or_default();
     let flag = |name: &str| fields.get(name).and_then(|field| field.value.as_bool()).unwrap_or_default();
     let id = head.id.as_bytes();
@@ -228,7 +228,6 @@ fn derive(connection: &Connection, head: &Head, fields: &FieldMap) -> Result<()>
         }
         Kind::Person => {
             let closed = head.deleted || flag("disabled");
-            rename_login(connection, head, text("login"))?;
             connection
                 .prepare_cached("INSERT OR REPLACE INTO people (id, role, disabled) VALUES (?1, ?2, ?3)")?
                 .execute(params![id, role_code(role_named(text("role"))), closed])?;
@@ -239,6 +238,8 @@ fn derive(connection: &Connection, head: &Head, fields: &FieldMap) -> Result<()>
                 connection.prepare_cached("DELETE FROM api_tokens WHERE person = ?1")?.execute([id])?;
                 connection.prepare_cached("DELETE FROM credentials WHERE person = ?1")?.execute([id])?;
             }
+            // Last: where somebody else of that login is here already, everything else about the person holds.
+            rename_login(connection, head, text("login"))?;
         }
         _ => {}
     }

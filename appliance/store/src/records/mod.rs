@@ -1,7 +1,7 @@
 //! Records: reading, writing, permissions, history.
 
 pub(crate) mod access;
-mod change;
+pub(crate) mod change;
 pub(crate) mod codec;
 pub(crate) mod head;
 pub(crate) mod list;
