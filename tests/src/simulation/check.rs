@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_sync::{
-    RecordId,
-    authority::Outcome,
+    ChangeId, RecordId,
+    authority::{Outcome, Refusal},
     change::{Action, Edit},
     wire::ScopeId,
 };
@@ -15,11 +15,13 @@ type Check = fn(&World) -> Result<(), String>;
 
 /// Every rule; the first that is broken is the finding.
 pub(super) fn everything(world: &World) -> Result<(), String> {
-    let rules: [Check; 6] = [
+    let rules: [Check; 8] = [
         nothing_leaks,
+        everybody_is_one,
         no_queue_is_stuck,
         replicas_are_equal,
         nothing_acknowledged_is_lost,
+        nothing_is_forgotten_too_early,
         counters_add_up,
         nothing_needed_healing,
     ];
@@ -28,6 +30,31 @@ pub(super) fn everything(world: &World) -> Result<(), String> {
 
 fn nothing_leaks(world: &World) -> Result<(), String> {
     world.leaks.first().map_or(Ok(()), |leak| Err(leak.clone()))
+}
+
+/// No two cards share an identity any more.
+fn everybody_is_one(world: &World) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    let twice = world.hubs.iter().find(|hub| !seen.insert(hub.card.hub));
+    twice.map_or(Ok(()), |hub| Err(format!("two cards are {}", hub.card.hub)))
+}
+
+/// A hub that was there all the time is never told that what it changed was deleted long ago: the gateway keeps a
+/// deletion until every hub's changes that do not know of it have come. Only whoever knew of it, and brings back what is
+/// forgotten meanwhile, comes too late.
+fn nothing_is_forgotten_too_early(world: &World) -> Result<(), String> {
+    for hub in world.hubs.iter().filter(|hub| !hub.late) {
+        let mut knew: BTreeSet<ChangeId> = BTreeSet::new();
+        for (change, refusal) in &hub.card.refused {
+            let brings_back = matches!(&change.action, Action::Put(edits) if edits.is_empty());
+            if brings_back || change.seen.own.iter().any(|own| knew.contains(own)) {
+                knew.insert(change.id);
+            } else if *refusal == Refusal::Gone {
+                return Err(format!("change {} came after its record was forgotten", change.id));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn no_queue_is_stuck(world: &World) -> Result<(), String> {

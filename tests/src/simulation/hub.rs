@@ -44,6 +44,9 @@ pub(super) struct Hub {
     pub(super) cut_off_until: u64,
     /// The newest old state that a backup holds.
     pub(super) backup: Option<Card>,
+    /// It came back under another identity or with other scopes at some time, so that something of what it knew may have
+    /// been forgotten meanwhile.
+    pub(super) late: bool,
 }
 
 impl Card {

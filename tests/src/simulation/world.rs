@@ -11,7 +11,7 @@ use cairn_sync::{
     change::Change,
     round::{self, mismatches},
     session::{Command, Failure, Input, Session, Stop, Way, Why},
-    wire::{Reply, Request, ScopeId},
+    wire::{Reply, Request, RequestId, ScopeId},
 };
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
 
@@ -33,10 +33,27 @@ const CLOCKS: [u64; 3] = [0, 1_795_000_000_000, 4_291_747_200_000];
 
 enum Event {
     Person(usize),
-    Tick { hub: usize, life: u32 },
-    Request { hub: usize, life: u32, bytes: Vec<u8> },
-    Answer { hub: usize, life: u32, answer: Answer },
-    Start { hub: usize, life: u32 },
+    Tick {
+        hub: usize,
+        life: u32,
+    },
+    Request {
+        hub: usize,
+        life: u32,
+        to: RequestId,
+        bytes: Vec<u8>,
+    },
+    /// On the connection that carried request `to`.
+    Answer {
+        hub: usize,
+        life: u32,
+        to: RequestId,
+        answer: Answer,
+    },
+    Start {
+        hub: usize,
+        life: u32,
+    },
     Misfortune,
 }
 
@@ -62,6 +79,8 @@ pub(super) struct World {
     pub(super) acknowledged: BTreeMap<ChangeId, Change>,
     pub(super) healed_scopes: usize,
     pub(super) leaks: Vec<String>,
+    /// Which request used up which ticket of which identity.
+    tickets: BTreeMap<(HubId, u64), RequestId>,
     calm: bool,
     report: Report,
 }
@@ -104,6 +123,7 @@ impl World {
             acknowledged: BTreeMap::new(),
             healed_scopes: 0,
             leaks: Vec::new(),
+            tickets: BTreeMap::new(),
             calm: false,
             report: Report::default(),
         };
@@ -142,6 +162,7 @@ impl World {
             clock_offset,
             cut_off_until: 0,
             backup: None,
+            late: false,
         });
         self.at_random(10_000, Event::Start { hub, life: 0 });
         self.at_random(300_000, Event::Person(hub));
@@ -181,8 +202,8 @@ impl World {
         match event {
             Event::Person(hub) => self.person(hub),
             Event::Tick { hub, life } if self.lives(hub, life) => self.input(hub, Input::Tick),
-            Event::Request { hub, life, bytes } => self.request(hub, life, &bytes),
-            Event::Answer { hub, life, answer } if self.lives(hub, life) => self.answer(hub, answer),
+            Event::Request { hub, life, to, bytes } => self.request(hub, life, to, &bytes),
+            Event::Answer { hub, life, to, answer } if self.lives(hub, life) => self.answer(hub, to, answer),
             Event::Start { hub, life } => self.start(hub, life),
             Event::Misfortune if !self.calm => {
                 self.misfortune();
@@ -280,6 +301,7 @@ impl World {
         let scopes = self.gateway.hubs.get(&hub.card.hub).map(|hub| hub.scopes.clone()).unwrap_or_default();
         self.gateway.enrol(id, scopes);
         hub.card.become_another(id);
+        hub.late = true;
         self.input(at, Input::Restart);
     }
 
@@ -289,7 +311,7 @@ impl World {
         let Some(hub) = self.hubs.get_mut(at) else { return };
         let request = round::request(&hub.card, random, limit);
         hub.card.unanswered = Some(request.clone());
-        let (life, cut_off) = (hub.life, hub.cut_off_until > self.now);
+        let (life, to, cut_off) = (hub.life, request.request, hub.cut_off_until > self.now);
         if self.strikes(0.01) {
             self.crash(at);
             return;
@@ -300,15 +322,15 @@ impl World {
             } else {
                 Failure::Unreachable
             });
-            self.at_random(5_000, Event::Answer { hub: at, life, answer });
+            self.at_random(5_000, Event::Answer { hub: at, life, to, answer });
             return;
         }
         let Some(bytes) = self.through_the_network(serde_json::to_vec(&request).ok()) else { return };
         if self.strikes(0.05) {
-            self.at_random(900_000, Event::Request { hub: at, life, bytes: bytes.clone() });
+            self.at_random(900_000, Event::Request { hub: at, life, to, bytes: bytes.clone() });
         }
         let delay = if self.strikes(0.05) { 600_000 } else { 2_000 };
-        self.at_random(delay, Event::Request { hub: at, life, bytes });
+        self.at_random(delay, Event::Request { hub: at, life, to, bytes });
     }
 
     /// Dropped, cut off, or whole.
@@ -323,14 +345,14 @@ impl World {
         Some(bytes)
     }
 
-    fn request(&mut self, at: usize, life: u32, bytes: &[u8]) {
+    fn request(&mut self, at: usize, life: u32, to: RequestId, bytes: &[u8]) {
         let instance = self.rng.random_range(0..self.instances_down_until.len());
         let down = self.instances_down_until.get(instance).is_some_and(|until| *until > self.now);
         let request = serde_json::from_slice::<Request>(bytes);
         let (Ok(request), false) = (request, down) else {
             let retry_after_ms = self.rng.random_bool(0.5).then_some(30_000);
             let answer = Answer::Failed(Failure::Busy { retry_after_ms });
-            self.at_random(2_000, Event::Answer { hub: at, life, answer });
+            self.at_random(2_000, Event::Answer { hub: at, life, to, answer });
             return;
         };
         let ticket = self.rng.next_u64();
@@ -344,9 +366,14 @@ impl World {
             if self.sabotage != Some(Sabotage::AnswerBeforeCommit) {
                 return;
             }
-        } else if self.strikes(0.03) {
-            // It died after the commit.
-            return;
+        } else {
+            if matches!(served, Some(Served::Reply(_))) {
+                self.look_for_copies(&request);
+            }
+            if self.strikes(0.03) {
+                // It died after the commit.
+                return;
+            }
         }
         let answer = match served {
             Some(Served::Reply(reply)) => {
@@ -358,9 +385,17 @@ impl World {
             None => Answer::Failed(Failure::Stop(Stop::Revoked)),
         };
         if self.strikes(0.05) {
-            self.at_random(900_000, Event::Answer { hub: at, life, answer: answer.clone() });
+            self.at_random(900_000, Event::Answer { hub: at, life, to, answer: answer.clone() });
         }
-        self.at_random(2_000, Event::Answer { hub: at, life, answer });
+        self.at_random(2_000, Event::Answer { hub: at, life, to, answer });
+    }
+
+    /// Two parties under one identity are told apart: a ticket serves one request, however often it is sent.
+    fn look_for_copies(&mut self, request: &Request) {
+        let used = self.tickets.entry((request.hub, request.ticket)).or_insert(request.request);
+        if *used != request.request {
+            self.leaks.push(format!("two parties were served as {}", request.hub));
+        }
     }
 
     fn look_for_leaks(&mut self, request: &Request, reply: &Reply) {
@@ -372,7 +407,12 @@ impl World {
         }
     }
 
-    fn answer(&mut self, at: usize, answer: Answer) {
+    fn answer(&mut self, at: usize, to: RequestId, answer: Answer) {
+        // Whoever has gone on to another request has left that connection.
+        let asked = self.hubs.get(at).and_then(|hub| hub.card.unanswered.as_ref());
+        if asked.is_none_or(|request| request.request != to) {
+            return;
+        }
         let bytes = match answer {
             Answer::Failed(failure) => return self.input(at, Input::Failed(failure)),
             Answer::Bytes(bytes) => bytes,
@@ -443,9 +483,7 @@ impl World {
             }
             7 if self.rng.random_bool(0.3) => self.restore(at),
             8 if self.hubs.len() < 24 && self.rng.random_bool(0.3) => {
-                if let Some(card) = self.hubs.get(at).map(|hub| hub.card.clone()) {
-                    self.insert_hub(card);
-                }
+                self.copy(at);
             }
             9 => self.change_membership(at),
             _ => {
@@ -454,6 +492,17 @@ impl World {
                     self.gateway.collect(scope, self.sabotage);
                 }
             }
+        }
+    }
+
+    /// A second card with the same content, which may lie in a drawer for a while.
+    fn copy(&mut self, at: usize) {
+        let offline_until =
+            if self.rng.random_bool(0.5) { self.now + self.rng.random_range(0..7_200_000) } else { 0 };
+        let Some((card, late)) = self.hubs.get(at).map(|hub| (hub.card.clone(), hub.late)) else { return };
+        self.insert_hub(card);
+        if let Some(copy) = self.hubs.last_mut() {
+            (copy.late, copy.cut_off_until) = (late, offline_until);
         }
     }
 
@@ -468,6 +517,7 @@ impl World {
         let old = hub.card.hub;
         card.become_another(id);
         hub.card = card;
+        hub.late = true;
         let mut scopes = BTreeSet::new();
         if let Some(enrolled) = self.gateway.hubs.get_mut(&old) {
             enrolled.retired = true;
@@ -494,6 +544,7 @@ impl World {
         }
         let Some(hub) = self.hubs.get_mut(at) else { return };
         let Some(enrolled) = self.gateway.hubs.get_mut(&hub.card.hub) else { return };
+        hub.late = true;
         if enrolled.scopes.remove(&scope) {
             return;
         }
