@@ -1,4 +1,5 @@
-//! Everything that leaves the device. Today: answers from a model in the cloud, for hubs whose keeper allowed it.
+//! Everything that leaves the device: synchronisation with the gateway, and answers from a model in the cloud for hubs
+//! whose keeper allowed it.
 //!
 //! Only the binary depends on this crate. It dials out and never listens; what it may dial is said by its caller.
 
@@ -7,6 +8,7 @@
 pub mod cloud;
 pub mod connectivity;
 mod router;
+pub mod sync;
 mod tls;
 
 pub use cloud::{CloudModel, Endpoint, EndpointError};
