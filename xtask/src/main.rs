@@ -11,6 +11,7 @@ mod embedding_model;
 mod evaluate;
 mod hub;
 mod setup;
+mod simulate;
 mod step;
 mod test;
 mod workspace;
@@ -40,6 +41,8 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Measure search quality and calibrate when Ask says that the library does not hold the answer
     Evaluate(evaluate::EvaluateArgs),
+    /// Run the synchronisation simulator over many seeds, or replay one
+    Simulate(simulate::SimulateArgs),
     /// Fuzz every parser of untrusted input for a while
     Fuzz(test::FuzzArgs),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::everything(),
         Task::Bench(args) => bench::run(&args),
         Task::Evaluate(args) => evaluate::run(&args),
+        Task::Simulate(args) => simulate::run(&args),
         Task::Fuzz(args) => test::fuzz(&args),
     };
     match done {
