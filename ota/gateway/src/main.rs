@@ -1,5 +1,17 @@
-//! The cloud side: records of many communities over PostgreSQL.
+//! `cairn-gateway`: the command line.
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cairn-gateway: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

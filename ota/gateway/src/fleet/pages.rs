@@ -1,0 +1,287 @@
+//! The fleet page's HTML. No script: everything is a link or a form.
+
+use cairn_sync::http::UpdateResult;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{
+    accounts::Session,
+    view::{Fleet, Hub},
+};
+
+/// The style sheet, in the page: one request, nothing to cache wrongly.
+const STYLE: &str = include_str!("style.css");
+
+fn page(title: &str, session: Option<&Session>, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · Cairn fleet" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                a.skip href="#main" { "Skip to content" }
+                header {
+                    a.brand href="/fleet" { "Cairn " span { "fleet" } }
+                    @if let Some(session) = session {
+                        form method="post" action="/fleet/sign-out" {
+                            (token(session))
+                            span.muted { (session.login) }
+                            button.quiet { "Sign out" }
+                        }
+                    }
+                }
+                main #main { (body) }
+            }
+        }
+    }
+}
+
+fn token(session: &Session) -> Markup {
+    html! { input type="hidden" name="form_token" value=(session.form_token); }
+}
+
+/// The way in.
+pub(super) fn sign_in(wrong: bool) -> Markup {
+    let body = html! {
+        section.narrow.card {
+            h1 { "Sign in" }
+            @if wrong { p.alert role="alert" { "Name or password is wrong." } }
+            form.stack method="post" action="/fleet/sign-in" {
+                label { "Name" input name="login" autocomplete="username" required autofocus; }
+                label { "Password" input type="password" name="password" autocomplete="current-password" required; }
+                button { "Sign in" }
+            }
+        }
+    };
+    page("Sign in", None, &body)
+}
+
+/// The communities that somebody looks after.
+pub(super) fn communities(session: &Session, fleets: &[Fleet]) -> Markup {
+    let body = html! {
+        h1 { "Communities" }
+        @if fleets.is_empty() { p.muted { "No community is in your care yet." } }
+        ul.grid {
+            @for fleet in fleets {
+                li.card {
+                    h2 { a href={ "/fleet/" (fleet.community) } { (fleet.name) } }
+                    (figures(fleet))
+                }
+            }
+        }
+    };
+    page("Communities", Some(session), &body)
+}
+
+fn figures(fleet: &Fleet) -> Markup {
+    let active = fleet.hubs.iter().filter(|hub| !hub.retired);
+    let (mut hubs, mut here, mut queue, mut conflicts) = (0, 0, 0, 0);
+    for hub in active {
+        hubs += 1;
+        here += i64::from(hub.here);
+        queue += hub.queue;
+        conflicts += hub.conflicts;
+    }
+    html! {
+        dl.figures {
+            div { dt { "Hubs" } dd { (hubs) } }
+            div { dt { "Connected" } dd { (here) } }
+            div { dt { "Records" } dd { (fleet.records) } }
+            div { dt { "Waiting" } dd { (queue) } }
+            div.warn[conflicts > 0] { dt { "Conflicts" } dd { (conflicts) } }
+        }
+    }
+}
+
+/// A community's hubs. `made` is a token that was just made: shown now and never again.
+pub(super) fn community(session: &Session, fleet: &Fleet, made: Option<&str>) -> Markup {
+    let body = html! {
+        nav aria-label="Breadcrumb" { a href="/fleet" { "Communities" } }
+        h1 { (fleet.name) }
+        (figures(fleet))
+        @if let Some(made) = made {
+            section.card.good role="status" {
+                h2 { "New enrolment token" }
+                p { "Write it into the hub's provisioning file or type it on the hub's page. It works once and is not shown again." }
+                code.secret { (made) }
+            }
+        }
+        section {
+            h2 { "Hubs" }
+            @if fleet.hubs.is_empty() {
+                p.muted { "No hub has been enrolled. Make a token and give it to a keeper." }
+            } @else {
+                div.scroll {
+                    table {
+                        thead { tr {
+                            th scope="col" { "Hub" } th scope="col" { "Last contact" } th scope="col" { "Version" }
+                            th.number scope="col" { "Waiting" } th.number scope="col" { "Conflicts" }
+                        } }
+                        tbody { @for hub in &fleet.hubs { (row(fleet, hub)) } }
+                    }
+                }
+            }
+        }
+        section.card {
+            h2 { "Enrol a hub" }
+            @if fleet.open_tokens > 0 { p.muted { (fleet.open_tokens) " unused tokens are open." } }
+            form.line method="post" action={ "/fleet/" (fleet.community) "/token" } {
+                (token(session))
+                label { "Which hub it is for" input name="label" maxlength="100" required; }
+                button { "Make a token" }
+            }
+        }
+        p.muted { "Community " code { (fleet.community) } " · version " (fleet.version) }
+    };
+    page(&fleet.name, Some(session), &body)
+}
+
+fn row(fleet: &Fleet, hub: &Hub) -> Markup {
+    html! {
+        tr.retired[hub.retired] {
+            th scope="row" {
+                a href={ "/fleet/" (fleet.community) "/" (hub.hub) } { (hub.name) }
+                " " (state(hub))
+            }
+            td data-label="Last contact" { (ago(hub.silent_s)) }
+            td data-label="Version" { (hub.software) @if !hub.board.is_empty() { " " span.muted { (hub.board) } } }
+            td.number data-label="Waiting" { (hub.queue) }
+            td.number.warn[hub.conflicts > 0] data-label="Conflicts" { (hub.conflicts) }
+        }
+    }
+}
+
+fn state(hub: &Hub) -> Markup {
+    html! {
+        @if hub.retired { span.tag { "retired" } }
+        @else if hub.here { span.tag.good { "connected" } }
+        @if hub.copies > 0 { span.tag.warn title="A second card used this identity and was sent to take its own." { "was copied" } }
+        @if hub.is_copy { span.tag { "from a copied card" } }
+        @if hub.refused > 0 { span.tag.warn { (hub.refused) " refused" } }
+    }
+}
+
+/// One hub.
+pub(super) fn hub(session: &Session, fleet: &Fleet, hub: &Hub) -> Markup {
+    let action = format!("/fleet/{}/{}", fleet.community, hub.hub);
+    let body = html! {
+        nav aria-label="Breadcrumb" {
+            a href="/fleet" { "Communities" } " / " a href={ "/fleet/" (fleet.community) } { (fleet.name) }
+        }
+        h1 { (hub.name) " " (state(hub)) }
+        dl.figures {
+            div { dt { "Last contact" } dd { (ago(hub.silent_s)) } }
+            div { dt { "Version" } dd { (hub.software) } }
+            div { dt { "Waiting" } dd { (hub.queue) } }
+            div.warn[hub.conflicts > 0] { dt { "Conflicts" } dd { (hub.conflicts) } }
+            div { dt { "Refused" } dd { (hub.refused) } }
+        }
+        section {
+            h2 { "Sync log" }
+            @if hub.log.is_empty() { p.muted { "The hub has not reported a round yet." } }
+            @else {
+                div.scroll { table {
+                    thead { tr {
+                        th scope="col" { "Ended (hub's clock)" } th.number scope="col" { "Sent" }
+                        th.number scope="col" { "Received" } th.number scope="col" { "Took" } th scope="col" { "Outcome" }
+                    } }
+                    tbody { @for line in hub.log.iter().rev() { tr {
+                        td data-label="Ended" { (moment(line.at)) }
+                        td.number data-label="Sent" { (line.up) }
+                        td.number data-label="Received" { (line.down) }
+                        td.number data-label="Took" { (line.took_ms) " ms" }
+                        td.warn[!line.worked] data-label="Outcome" {
+                            @if line.worked { "worked" } @else { "failed" }
+                            @if !line.note.is_empty() { ": " (line.note) }
+                        }
+                    } } }
+                } }
+            }
+        }
+        section {
+            h2 { "Updates" }
+            @if hub.updates.is_empty() { p.muted { "No update has been reported." } }
+            @else { ul { @for update in hub.updates.iter().rev() { li {
+                (update.version) " "
+                @match update.result {
+                    UpdateResult::Healthy => span.tag.good { "healthy" },
+                    UpdateResult::RolledBack => span.tag.warn { "rolled back" },
+                    UpdateResult::Failed => span.tag.warn { "failed" },
+                }
+                " " span.muted { (moment(update.at)) " " (update.note) }
+            } } } }
+        }
+        @if !hub.retired {
+            section.card {
+                h2 { "Key" }
+                p.muted {
+                    (hub.keys) " stored, hashed. "
+                    @if hub.changes_key { "The hub takes a new key with its next report." }
+                    @if hub.every_project { " It may have every project." } @else { " It may have chosen projects." }
+                }
+                form.line method="post" action={ (action) "/rotate" } { (token(session)) button { "Ask for a new key" } }
+                form.line method="post" action={ (action) "/retire" } {
+                    (token(session))
+                    label.check { input type="checkbox" name="sure" value="yes" required; " Stop serving this hub; it keeps its records and its queue" }
+                    button.danger { "Revoke and retire" }
+                }
+            }
+        }
+        p.muted { "Hub " code { (hub.hub) } }
+    };
+    page(&hub.name, Some(session), &body)
+}
+
+/// Something that cannot be shown.
+pub(super) fn problem(session: Option<&Session>, sentence: &str) -> Markup {
+    page(
+        "Sorry",
+        session,
+        &html! { section.narrow.card { h1 { "Sorry" } p { (sentence) } p { a href="/fleet" { "Back to the fleet" } } } },
+    )
+}
+
+fn ago(seconds: Option<i64>) -> String {
+    match seconds {
+        None => "never".to_owned(),
+        Some(seconds) if seconds < 90 => "just now".to_owned(),
+        Some(seconds) if seconds < 90 * 60 => format!("{} min ago", (seconds + 30) / 60),
+        Some(seconds) if seconds < 36 * 3_600 => format!("{} h ago", (seconds + 1_800) / 3_600),
+        Some(seconds) => format!("{} days ago", (seconds + 43_200) / 86_400),
+    }
+}
+
+/// A moment as `YYYY-MM-DD HH:MM` in UTC (days to dates after Howard Hinnant, "chrono-compatible low-level date
+/// algorithms").
+fn moment(unix_ms: i64) -> String {
+    let minutes = unix_ms.div_euclid(60_000);
+    let (days, minute) = (minutes.div_euclid(1_440), minutes.rem_euclid(1_440));
+    let shifted = days.saturating_add(719_468);
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", minute / 60, minute % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_and_spans_read_as_people_write_them() {
+        assert_eq!(moment(0), "1970-01-01 00:00");
+        assert_eq!(moment(951_827_696_000), "2000-02-29 12:34");
+        assert_eq!(moment(4_294_967_295_000), "2106-02-07 06:28");
+        assert_eq!(moment(-60_000), "1969-12-31 23:59");
+        assert_eq!(ago(Some(3_600)), "60 min ago");
+        assert_eq!(ago(None), "never");
+    }
+}
