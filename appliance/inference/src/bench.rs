@@ -84,14 +84,14 @@ pub fn run(path: &Path, mut progress: impl FnMut(&str)) -> Result<Report, ModelE
     for tokens in PREFILLS.into_iter().filter(|tokens| fits(*tokens)) {
         progress(&format!("reading {tokens} tokens"));
         prefill.push(measure(tokens, tokens, || {
-            let mut session = probe.session();
+            let mut session = probe.session()?;
             timed(|| probe.read(&mut session, prompt.get(..tokens).unwrap_or_default()).map(|_| ()))
         })?);
     }
     let mut decode = Vec::new();
     for depth in DEPTHS.into_iter().filter(|depth| fits(*depth)) {
         progress(&format!("writing after {depth} tokens"));
-        let mut session = probe.session();
+        let mut session = probe.session()?;
         let before = prompt.get(..depth.max(1)).unwrap_or_default();
         probe.read(&mut session, before)?;
         let start = session.len();

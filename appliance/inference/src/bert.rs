@@ -1,10 +1,14 @@
 //! The embedding model: a BERT encoder (all-MiniLM-L6-v2), mean pooling, length 1.
 
-use rayon::prelude::*;
+use std::sync::Arc;
+
+use cairn_kernels::{
+    AttentionOptions, AttentionScratch, Compute, KvCache, KvFormat, KvShape, Mask, Sequence, Write,
+};
 
 use crate::{
     error::ModelError,
-    model::{Linear, Product, Source},
+    model::{Linear, Operand, Source, Target, Weights},
     token::WordPiece,
     types::EMBEDDING_DIMENSIONS,
 };
@@ -36,8 +40,9 @@ struct Layer {
 /// The encoder in memory.
 pub(crate) struct Bert {
     tokenizer: WordPiece,
-    words: Box<dyn Product>,
-    positions: Box<dyn Product>,
+    compute: Arc<Compute>,
+    words: Weights,
+    positions: Weights,
     /// Every text is of the first of the two kinds.
     kind: Vec<f32>,
     norm: LayerNorm,
@@ -49,16 +54,18 @@ pub(crate) struct Bert {
 /// Activations, kept between batches.
 #[derive(Default)]
 struct Scratch {
+    operand: Operand,
     query: Vec<f32>,
     key: Vec<f32>,
     value: Vec<f32>,
     attended: Vec<f32>,
-    projected: Vec<f32>,
     wide: Vec<f32>,
+    attention: AttentionScratch,
 }
 
 impl Bert {
-    pub(crate) fn load(source: &Source) -> Result<Self, ModelError> {
+    pub(crate) fn load(source: &Source, compute: Arc<Compute>) -> Result<Self, ModelError> {
+        let kernels = &*compute;
         let header = &source.header;
         let number = |key: &str, limit: i64| {
             let key = format!("bert.{key}");
@@ -74,7 +81,10 @@ impl Bert {
         };
         let width = number("embedding_length", EMBEDDING_DIMENSIONS as i64)?;
         let heads = number("attention.head_count", MAX_HEADS)?;
-        if width != EMBEDDING_DIMENSIONS || width % heads != 0 {
+        if width != EMBEDDING_DIMENSIONS
+            || width % heads != 0
+            || !(width / heads).is_multiple_of(cairn_kernels::TILE_ROWS)
+        {
             return Err(ModelError::Unsupported(format!("embeddings of {width} numbers from {heads} heads")));
         }
         let ffn = number("feed_forward_length", 1 << 16)?;
@@ -90,29 +100,30 @@ impl Bert {
             .map(|index| {
                 let name = |part: &str| format!("blk.{index}.{part}");
                 Ok(Layer {
-                    query: source.linear(&name("attn_q"), width, width)?,
-                    key: source.linear(&name("attn_k"), width, width)?,
-                    value: source.linear(&name("attn_v"), width, width)?,
-                    output: source.linear(&name("attn_output"), width, width)?,
+                    query: source.linear(kernels, &name("attn_q"), width, width)?,
+                    key: source.linear(kernels, &name("attn_k"), width, width)?,
+                    value: source.linear(kernels, &name("attn_v"), width, width)?,
+                    output: source.linear(kernels, &name("attn_output"), width, width)?,
                     output_norm: norm(&name("attn_output_norm"))?,
-                    up: source.linear(&name("ffn_up"), ffn, width)?,
-                    down: source.linear(&name("ffn_down"), width, ffn)?,
+                    up: source.linear(kernels, &name("ffn_up"), ffn, width)?,
+                    down: source.linear(kernels, &name("ffn_down"), width, ffn)?,
                     down_norm: norm(&name("layer_output_norm"))?,
                 })
             })
             .collect::<Result<_, ModelError>>()?;
-        let kinds = source.matrix("token_types.weight", 2, width)?;
+        let kinds = source.matrix(kernels, "token_types.weight", 2, width)?;
         let mut kind = vec![0.0; width];
-        kinds.lookup(&[0], &mut kind)?;
+        kinds.lookup(kernels, &[0], &mut kind)?;
         Ok(Self {
             tokenizer: WordPiece::from_gguf(header)?,
-            words: source.matrix("token_embd.weight", words, width)?,
-            positions: source.matrix("position_embd.weight", context, width)?,
+            words: source.matrix(kernels, "token_embd.weight", words, width)?,
+            positions: source.matrix(kernels, "position_embd.weight", context, width)?,
             kind,
             norm: norm("token_embd_norm")?,
             layers,
             heads,
             max_tokens: context.min(MAX_TOKENS),
+            compute,
         })
     }
 
@@ -148,29 +159,39 @@ impl Bert {
         let positions: Vec<u32> = texts.iter().flat_map(|text| (0_u32..).take(text.len())).collect();
         let mut hidden = vec![0.0; count * width];
         let mut placed = vec![0.0; count * width];
-        self.words.lookup(&tokens, &mut hidden)?;
-        self.positions.lookup(&positions, &mut placed)?;
+        let compute = &*self.compute;
+        self.words.lookup(compute, &tokens, &mut hidden)?;
+        self.positions.lookup(compute, &positions, &mut placed)?;
         for (row, place) in hidden.chunks_exact_mut(width).zip(placed.chunks_exact(width)) {
             for ((value, place), kind) in row.iter_mut().zip(place).zip(&self.kind) {
                 *value += place + kind;
             }
         }
-        self.norm.apply(&mut hidden);
+        let mut caches = self.caches(texts)?;
+        self.norm.apply(compute, &mut hidden, &mut placed)?;
+        for values in [&mut s.query, &mut s.key, &mut s.value, &mut s.attended] {
+            values.resize(count * width, 0.0);
+        }
         for layer in &self.layers {
-            layer.query.run(&hidden, count, &mut s.query)?;
-            layer.key.run(&hidden, count, &mut s.key)?;
-            layer.value.run(&hidden, count, &mut s.value)?;
-            self.attend(texts, s);
-            layer.output.run(&s.attended, count, &mut s.projected)?;
-            add(&mut hidden, &s.projected);
-            layer.output_norm.apply(&mut hidden);
-            layer.up.run(&hidden, count, &mut s.wide)?;
-            s.wide
-                .par_chunks_mut(1 << 14)
-                .for_each(|part| part.iter_mut().for_each(|value| *value = gelu(*value)));
-            layer.down.run(&s.wide, count, &mut s.projected)?;
-            add(&mut hidden, &s.projected);
-            layer.down_norm.apply(&mut hidden);
+            let users = [&layer.query.weights, &layer.key.weights, &layer.value.weights];
+            s.operand.take(compute, &hidden, count, &users)?;
+            let targets = vec![
+                Target::new(&layer.query, &mut s.query),
+                Target::new(&layer.key, &mut s.key),
+                Target::new(&layer.value, &mut s.value),
+            ];
+            s.operand.multiply(compute, Write::Store, targets)?;
+            self.attend(texts, &mut caches, s)?;
+            s.operand.take(compute, &s.attended, count, &[&layer.output.weights])?;
+            s.operand.multiply(compute, Write::Add, vec![Target::new(&layer.output, &mut hidden)])?;
+            layer.output_norm.apply(compute, &mut hidden, &mut placed)?;
+            s.operand.take(compute, &hidden, count, &[&layer.up.weights])?;
+            s.wide.resize(count * layer.up.rows(), 0.0);
+            s.operand.multiply(compute, Write::Store, vec![Target::new(&layer.up, &mut s.wide)])?;
+            compute.gelu(&mut s.wide, layer.up.rows())?;
+            s.operand.take(compute, &s.wide, count, &[&layer.down.weights])?;
+            s.operand.multiply(compute, Write::Add, vec![Target::new(&layer.down, &mut hidden)])?;
+            layer.down_norm.apply(compute, &mut hidden, &mut placed)?;
         }
         let mut rest = hidden.as_slice();
         Ok(texts
@@ -183,66 +204,51 @@ impl Bert {
             .collect())
     }
 
+    /// Room for the keys and values of one layer of each text; every layer writes over those of the one before.
+    fn caches(&self, texts: &[&[u32]]) -> Result<Vec<KvCache>, ModelError> {
+        let shape = KvShape {
+            layers: 1,
+            kv_heads: self.heads,
+            head_dim: EMBEDDING_DIMENSIONS / self.heads,
+            capacity: 1,
+        };
+        let cache =
+            |text: &&[u32]| KvCache::new(KvShape { capacity: text.len().max(1), ..shape }, KvFormat::F16);
+        Ok(texts.iter().map(cache).collect::<Result<_, _>>()?)
+    }
+
     /// Every token of a text sees every token of the same text.
-    fn attend(&self, texts: &[&[u32]], s: &mut Scratch) {
-        let width = EMBEDDING_DIMENSIONS;
-        let head = width / self.heads;
-        let scale = 1.0 / (head as f32).sqrt();
-        s.attended.clear();
-        s.attended.resize(s.query.len(), 0.0);
-        let mut outs = Vec::with_capacity(texts.len());
-        let mut rest = s.attended.as_mut_slice();
+    fn attend(&self, texts: &[&[u32]], caches: &mut [KvCache], s: &mut Scratch) -> Result<(), ModelError> {
         let mut start = 0;
-        for text in texts {
-            let (out, others) = rest.split_at_mut(text.len() * width);
-            outs.push((start * width, out));
-            start += text.len();
-            rest = others;
-        }
-        let (query, key, value) = (&s.query, &s.key, &s.value);
-        outs.into_par_iter().for_each(|(start, out)| {
-            let end = start + out.len();
-            let (Some(query), Some(key), Some(value)) =
-                (query.get(start..end), key.get(start..end), value.get(start..end))
-            else {
-                return;
-            };
-            let mut scores = vec![0.0_f32; out.len() / width];
-            for first in (0..width).step_by(head) {
-                let part =
-                    |row: &'_ [f32]| -> std::ops::Range<usize> { first..(first + head).min(row.len()) };
-                for (out, query) in out.chunks_exact_mut(width).zip(query.chunks_exact(width)) {
-                    let query = query.get(part(query)).unwrap_or_default();
-                    for (score, key) in scores.iter_mut().zip(key.chunks_exact(width)) {
-                        let key = key.get(part(key)).unwrap_or_default();
-                        *score = query.iter().zip(key).map(|(q, k)| q * k).sum::<f32>() * scale;
-                    }
-                    let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                    scores.iter_mut().for_each(|score| *score = (*score - greatest).exp());
-                    let total: f32 = scores.iter().sum();
-                    let range = part(out);
-                    let out = out.get_mut(range).unwrap_or_default();
-                    for (score, value) in scores.iter().zip(value.chunks_exact(width)) {
-                        let value = value.get(part(value)).unwrap_or_default();
-                        out.iter_mut().zip(value).for_each(|(out, value)| *out += score / total * value);
-                    }
-                }
+        for (cache, text) in caches.iter_mut().zip(texts) {
+            let range = start..start + text.len() * EMBEDDING_DIMENSIONS;
+            start = range.end;
+            if let (Some(keys), Some(values)) = (s.key.get(range.clone()), s.value.get(range)) {
+                cache.write(&self.compute, 0, keys, values, text.len())?;
             }
-        });
+        }
+        let sequences: Vec<Sequence<'_>> = caches
+            .iter()
+            .zip(texts)
+            .map(|(cache, text)| Sequence { cache, start: 0, count: text.len() })
+            .collect();
+        let options = AttentionOptions {
+            heads: self.heads,
+            scale: 1.0 / ((EMBEDDING_DIMENSIONS / self.heads) as f32).sqrt(),
+            mask: Mask::Full,
+            window: None,
+            soft_cap: None,
+        };
+        Ok(self.compute.attention(0, &sequences, &options, &s.query, &mut s.attended, &mut s.attention)?)
     }
 }
 
 impl LayerNorm {
-    fn apply(&self, rows: &mut [f32]) {
-        for row in rows.chunks_exact_mut(self.scales.len()) {
-            let mean = row.iter().sum::<f32>() / row.len() as f32;
-            let variance =
-                row.iter().map(|value| (value - mean) * (value - mean)).sum::<f32>() / row.len() as f32;
-            let scale = 1.0 / (variance + EPSILON).sqrt();
-            for ((value, weight), shift) in row.iter_mut().zip(&self.scales).zip(&self.shifts) {
-                *value = (*value - mean) * scale * weight + shift;
-            }
-        }
+    /// In place; `spare` is as long as `rows`.
+    fn apply(&self, compute: &Compute, rows: &mut Vec<f32>, spare: &mut Vec<f32>) -> Result<(), ModelError> {
+        compute.layer_norm(rows, &self.scales, &self.shifts, EPSILON, spare)?;
+        std::mem::swap(rows, spare);
+        Ok(())
     }
 }
 
@@ -257,9 +263,4 @@ fn pool(rows: &[f32], width: usize) -> Vec<f32> {
     let length = mean.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
     mean.iter_mut().for_each(|value| *value /= length);
     mean
-}
-
-/// The exact form, by the error function: BERT was trained with it.
-fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + candle_core::cpu::erf::erf_f32(x * std::f32::consts::FRAC_1_SQRT_2))
 }

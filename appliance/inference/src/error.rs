@@ -127,6 +127,9 @@ pub enum ModelError {
     /// The tensor library failed.
     #[error("the model cannot be computed: {0}")]
     Compute(#[from] candle_core::Error),
+    /// The kernels refused a tensor or a call.
+    #[error("the model cannot be computed: {0}")]
+    Kernel(#[from] cairn_kernels::KernelError),
 }
 
 impl ModelError {

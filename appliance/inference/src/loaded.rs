@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
+use cairn_kernels::Compute;
+
 use crate::{
     error::ModelError,
     inspect,
@@ -20,17 +22,24 @@ pub(crate) struct Loaded {
     pub(crate) model: Model,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: ChatTemplate,
+    /// Tells this file and the layout of caches made with it from all others.
+    pub(crate) fingerprint: [u8; 32],
 }
 
 impl Loaded {
     /// Reads everything from the file. Runs on a thread of its own; `progress` counts the bytes.
-    pub(crate) fn load(path: &Path, context: usize, progress: Arc<AtomicU64>) -> Result<Self, ModelError> {
+    pub(crate) fn load(
+        path: &Path,
+        context: usize,
+        compute: Arc<Compute>,
+        progress: Arc<AtomicU64>,
+    ) -> Result<Self, ModelError> {
         let source = Source::open(path)?.counting(progress);
         let header = &source.header;
         let family = inspect::describe(path, header)?.family.unwrap_or(Family::Llama);
         let tokenizer = Tokenizer::from_gguf(header)?;
         let template = ChatTemplate::from_gguf(header, family, &tokenizer)?;
-        let model = model::load(&source, context)?;
+        let model = model::load(&source, context, compute)?;
         if tokenizer.vocabulary.len() > model.config.vocabulary {
             return Err(ModelError::Mismatch {
                 what: "the number of tokens".into(),
@@ -38,6 +47,24 @@ impl Loaded {
                 expected: format!("at most {}, as many as the model has", model.config.vocabulary),
             });
         }
-        Ok(Self { name: inspect::name_of(path), model, tokenizer, template })
+        Ok(Self {
+            name: inspect::name_of(path),
+            fingerprint: fingerprint(path, header.file_bytes, &model),
+            model,
+            tokenizer,
+            template,
+        })
     }
+}
+
+fn fingerprint(path: &Path, bytes: u64, model: &Model) -> [u8; 32] {
+    let changed = path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let text = format!(
+        "{} {:?} {bytes} {changed:?} {:?} {}",
+        env!("CARGO_PKG_VERSION"),
+        path.file_name(),
+        model.config,
+        cairn_kernels::LAYOUT_VERSION
+    );
+    *blake3::hash(text.as_bytes()).as_bytes()
 }

@@ -1,12 +1,14 @@
 //! One model without queue and channel, for programs that measure it or compare it with other engines.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
+
+use cairn_kernels::{Compute, PoolOptions};
 
 use crate::{
     bert::Bert,
     error::ModelError,
     loaded::Loaded,
-    model::{Cache, Scratch, Segment, Source, Want},
+    model::{Cache, Config, Scratch, Segment, Source, Want},
     sample,
     types::ChatMessage,
 };
@@ -32,9 +34,18 @@ impl Probe {
     /// # Errors
     /// [`ModelError`].
     pub fn open(path: &Path, context: usize) -> Result<Self, ModelError> {
-        let loaded = Loaded::load(path, context, std::sync::Arc::default())?;
+        let compute = Arc::new(Compute::new(PoolOptions::default())?);
+        let loaded = Loaded::load(path, context, compute, Arc::default())?;
         let context = context.min(loaded.model.config.context);
         Ok(Self { loaded, context, scratch: Scratch::default() })
+    }
+
+    /// Number of tokens in the vocabulary of a file that is not loaded.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub fn vocabulary_of(path: &Path) -> Result<usize, ModelError> {
+        Ok(Config::from_gguf(&Source::open(path)?.header)?.vocabulary)
     }
 
     /// Number of tokens in the vocabulary.
@@ -66,8 +77,11 @@ impl Probe {
     }
 
     /// An empty conversation.
-    pub fn session(&self) -> Session {
-        Session { cache: Cache::new(&self.loaded.model.config, self.context) }
+    ///
+    /// # Errors
+    /// [`ModelError::Kernel`] when there is no memory for it.
+    pub fn session(&self) -> Result<Session, ModelError> {
+        Ok(Session { cache: Cache::new(&self.loaded.model.config, self.context)? })
     }
 
     /// Reads tokens; gives the logits after the last.
@@ -118,7 +132,7 @@ impl Probe {
     /// # Errors
     /// As for [`Probe::read`].
     pub fn greedy(&mut self, prompt: &[u32], count: usize) -> Result<Vec<u32>, ModelError> {
-        let mut session = self.session();
+        let mut session = self.session()?;
         let mut next = sample::greatest(self.read(&mut session, prompt)?);
         let mut tokens = Vec::with_capacity(count);
         while let Some(token) = next {
@@ -158,7 +172,8 @@ impl Embedder {
     /// # Errors
     /// [`ModelError`].
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        Ok(Self(Bert::load(&Source::open(path)?)?))
+        let compute = Arc::new(Compute::new(PoolOptions::default())?);
+        Ok(Self(Bert::load(&Source::open(path)?, compute)?))
     }
 
     /// Vectors of length 1, one per text.

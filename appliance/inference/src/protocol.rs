@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Version of this protocol; both ends must speak the same.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Most messages in a conversation.
 pub const MAX_MESSAGES: usize = 128;
 /// Most bytes in all messages of a conversation together.
@@ -135,6 +135,10 @@ pub struct Statistics {
     pub first_token_ms: u64,
     /// Number of answers that reached their first token.
     pub first_tokens: u64,
+    /// Tokens that were drafted from the conversation itself.
+    pub drafted_tokens: u64,
+    /// Drafted tokens that the model would have chosen, too: tokens that cost no step of their own.
+    pub accepted_tokens: u64,
     /// Texts embedded.
     pub embedded: u64,
     /// Milliseconds spent embedding.

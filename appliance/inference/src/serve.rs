@@ -1,7 +1,13 @@
 //! The inference role's end of the channel.
 
-use std::{os::unix::net::UnixStream, path::PathBuf, sync::mpsc, thread::JoinHandle};
+use std::{
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+};
 
+use cairn_kernels::{Compute, PoolOptions};
 use cairn_process::Channel;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -32,6 +38,11 @@ pub struct ServeConfig {
     pub memory_limit_bytes: u64,
     /// Longest conversation including the answer, tokens; models made for less have their own limit.
     pub context: u32,
+    /// Whether answers are drafted from what the conversation holds; changes how fast they come, not what they say.
+    pub drafts: bool,
+    /// Folder for much used beginnings of conversations, so that they are known after a restart; none keeps them in memory
+    /// only. It must exist and be writable.
+    pub prefixes: Option<PathBuf>,
 }
 
 impl Default for ServeConfig {
@@ -42,6 +53,8 @@ impl Default for ServeConfig {
             threads: 0,
             memory_limit_bytes: 0,
             context: 4096,
+            drafts: true,
+            prefixes: None,
         }
     }
 }
@@ -70,18 +83,25 @@ fn start(
             limit => limit,
         },
         context: config.context.max(LEAST_CONTEXT) as usize,
+        drafts: config.drafts,
+        prefixes: config.prefixes,
     };
     let threads = match config.threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        0 => cairn_kernels::available_threads(),
         threads => threads,
     };
+    let failed = |error: String| InferenceError::Failed(error);
+    // What Candle still computes runs on threads of its own; they sleep unless it is asked.
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|index| format!("cairn-compute-{index}"))
         .build()
-        .map_err(|error| InferenceError::Failed(error.to_string()))?;
+        .map_err(|error| failed(error.to_string()))?;
+    let compute =
+        Compute::new(PoolOptions { threads, pinned: false }).map_err(|error| failed(error.to_string()))?;
+    tracing::info!(kernels = compute.isa().name(), threads, "the engine starts");
     let (inputs, inbox) = mpsc::channel();
-    let engine = Engine::new(limits, inputs.clone(), replies);
+    let engine = Engine::new(limits, Arc::new(compute), inputs.clone(), replies);
     let thread = std::thread::Builder::new()
         .name("cairn-engine".into())
         .spawn(move || pool.install(move || engine.run(inbox)))

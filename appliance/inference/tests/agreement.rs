@@ -163,7 +163,7 @@ fn agree(family: Family) {
         let mut tokens = prompt.clone();
         tokens.extend(&answer.appended[..STEPS - 1]);
         assert_eq!(theirs.len(), tokens.len());
-        let mut session = probe.session();
+        let mut session = probe.session().unwrap();
         let ours = probe.read_all(&mut session, &tokens).unwrap();
         let (mut worst_of_rows, mut squares) = (Vec::new(), 0.0_f64);
         for (ours, theirs) in ours.chunks_exact(vocabulary).zip(&theirs) {

@@ -38,9 +38,9 @@ fn reading_in_slices_equals_reading_at_once() {
     for family in FAMILIES {
         let (_folder, mut probe) = open(family);
         let tokens = prompt(1, 70);
-        let mut whole = probe.session();
+        let mut whole = probe.session().unwrap();
         let expected = probe.read(&mut whole, &tokens).unwrap().to_vec();
-        let mut sliced = probe.session();
+        let mut sliced = probe.session().unwrap();
         let mut last = Vec::new();
         for slice in [&tokens[..1], &tokens[1..34], &tokens[34..69], &tokens[69..]] {
             last = probe.read(&mut sliced, slice).unwrap().to_vec();
@@ -56,7 +56,7 @@ fn conversations_in_one_step_equal_those_alone() {
         let mut sessions = Vec::new();
         let mut expected = Vec::new();
         for seed in 0..3 {
-            let mut session = probe.session();
+            let mut session = probe.session().unwrap();
             probe.read(&mut session, &prompt(seed, 20 + seed * 15)).unwrap();
             let length = session.len();
             expected.extend_from_slice(probe.read(&mut session, &[seed + 5]).unwrap());
@@ -72,7 +72,7 @@ fn conversations_in_one_step_equal_those_alone() {
 fn going_back_and_on_again_equals_going_straight() {
     let (_folder, mut probe) = open(Family::Gemma3);
     let tokens = prompt(2, 60);
-    let mut session = probe.session();
+    let mut session = probe.session().unwrap();
     let expected = probe.read(&mut session, &tokens).unwrap().to_vec();
     session.truncate(25);
     probe.read(&mut session, &prompt(9, 30)).unwrap();
@@ -84,7 +84,7 @@ fn going_back_and_on_again_equals_going_straight() {
 #[test]
 fn tokens_that_do_not_fit_or_do_not_exist_are_errors() {
     let (_folder, mut probe) = open(Family::Llama);
-    let mut session = probe.session();
+    let mut session = probe.session().unwrap();
     assert!(probe.read(&mut session, &[1_000_000]).is_err());
     assert!(session.is_empty());
     assert!(probe.read(&mut session, &prompt(1, 10)).is_ok());

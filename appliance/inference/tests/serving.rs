@@ -38,6 +38,8 @@ fn config(folder: &Path) -> ServeConfig {
         threads: 1,
         memory_limit_bytes: 1 << 30,
         context: 4096,
+        drafts: true,
+        prefixes: None,
     }
 }
 
@@ -120,6 +122,97 @@ async fn the_same_request_gives_the_same_answer_although_its_beginning_is_rememb
     let (third, _) = finish(role.client.generate(lively.clone())).await;
     let (fourth, _) = finish(role.client.generate(lively)).await;
     assert_eq!(third, fourth);
+}
+
+/// What several requests are answered with, and how many drafted tokens were kept.
+async fn answers(folder: &Path, drafts: bool, requests: &[GenerateRequest]) -> (Vec<(String, u32)>, u64) {
+    let client = InferenceClient::new();
+    let task = start(&client, ServeConfig { drafts, ..config(folder) });
+    let mut answers = Vec::new();
+    for request in requests {
+        let (text, done) = finish(client.generate(request.clone())).await;
+        let GenerateEvent::Done { tokens, .. } = done else { panic!("{done:?}") };
+        answers.push((text, tokens));
+    }
+    let accepted = client.statistics().await.unwrap().accepted_tokens;
+    task.abort();
+    (answers, accepted)
+}
+
+#[tokio::test]
+async fn drafts_change_nothing_but_the_number_of_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic::write_copying(&folder.path().join("copying.gguf")).unwrap();
+    let shape = synthetic::Shape::small(cairn_inference::Family::Qwen3);
+    let random = folder.path().join("random.gguf");
+    synthetic::write_random(&random, &shape, cairn_inference::gguf::TensorType::Q4K, 5).unwrap();
+    let mut requests = Vec::new();
+    for model in ["copying", "random"] {
+        for (temperature, seed) in [(0.0, 0), (0.7, 1), (1.5, 2)] {
+            for max_tokens in [3, 40] {
+                let model = Some(model.to_owned());
+                requests.push(GenerateRequest { model, temperature, seed, max_tokens, ..request() });
+            }
+        }
+    }
+    let model = Some("copying".to_owned());
+    requests.push(GenerateRequest { stop: vec!["sun".into()], model, ..request() });
+    let (plain, none) = answers(folder.path(), false, &requests).await;
+    let (drafted, accepted) = answers(folder.path(), true, &requests).await;
+    assert_eq!(plain, drafted);
+    assert_eq!(none, 0);
+    assert!(accepted > 20, "only {accepted} drafted tokens were kept");
+}
+
+#[tokio::test]
+async fn much_used_beginnings_are_known_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic::write_copying(&folder.path().join("copying.gguf")).unwrap();
+    let prefixes = folder.path().join("prefixes");
+    std::fs::create_dir(&prefixes).unwrap();
+    let config = || ServeConfig { prefixes: Some(prefixes.clone()), ..config(folder.path()) };
+    let instructions = format!("Answer from these passages only. {}", PASSAGE.repeat(4));
+    let ask = |question: &str| GenerateRequest {
+        messages: vec![ChatMessage::new(ChatRole::User, format!("{instructions} {question}"))],
+        max_tokens: 8,
+        ..GenerateRequest::default()
+    };
+    let saved =
+        || std::fs::read_dir(&prefixes).unwrap().flatten().map(|file| file.path()).collect::<Vec<_>>();
+
+    let client = InferenceClient::new();
+    let task = start(&client, config());
+    for question in ["One?", "Two, then?", "Three at last?"] {
+        finish(client.generate(ask(question))).await;
+    }
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while !saved().iter().any(|path| path.extension().is_some_and(|extension| extension == "prefix")) {
+        assert!(std::time::Instant::now() < deadline, "nothing was saved");
+        tokio::task::yield_now().await;
+    }
+    let (expected, _) = finish(client.generate(ask("Four?"))).await;
+    task.abort();
+
+    let client = InferenceClient::new();
+    let task = start(&client, config());
+    let (text, _) = finish(client.generate(ask("Four?"))).await;
+    assert_eq!(text, expected);
+    assert!(client.statistics().await.unwrap().reused_tokens >= 64);
+    task.abort();
+
+    // Damaged, it is not believed and goes away.
+    let [file] = saved().try_into().unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let client = InferenceClient::new();
+    let task = start(&client, config());
+    let (text, _) = finish(client.generate(ask("Four?"))).await;
+    assert_eq!(text, expected);
+    assert_eq!(client.statistics().await.unwrap().reused_tokens, 0);
+    assert!(!file.exists());
+    task.abort();
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ fn compare(shape: &Shape, quantization: TensorType) {
     let mut ours = Probe::open(&path, 512).unwrap();
     let mut stock = Stock::open(&path).unwrap();
     let prompt: Vec<u32> = (0..40).map(|index| 10 + index * 29 % 500).collect();
-    let mut session = ours.session();
+    let mut session = ours.session().unwrap();
     for tokens in [&prompt[..30], &prompt[30..31], &prompt[31..32]] {
         let ours = ours.read(&mut session, tokens).unwrap();
         let stock = stock.read(tokens).unwrap();

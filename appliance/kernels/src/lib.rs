@@ -47,6 +47,6 @@ pub use error::KernelError;
 pub use format::{Format, MAX_COLS, MAX_ROWS, RawTensor};
 pub use isa::{Isa, PATH_VARIABLE};
 pub use layout::{LAYOUT_VERSION, RUN, TILE_ROWS};
-pub use matrix::PackedMatrix;
+pub use matrix::{PIECE_BYTES, PackedMatrix};
 pub use ops::{RopeStyle, RopeTable};
 pub use pool::{MAX_THREADS, Pool, PoolOptions, available_threads};

@@ -10,6 +10,9 @@ use crate::layout::{self, TILE_ROWS};
 use crate::raw::Block;
 use crate::{Format, KernelError, Pool, RawTensor};
 
+/// Raw bytes that [`PackedMatrix::pack_from`] holds at a time.
+pub const PIECE_BYTES: usize = 4 << 20;
+
 /// A weight matrix in the layout that the kernels stream: `rows` output features × `cols` input features.
 ///
 /// The bytes are either owned or mapped from a cache file ([`PackedMatrix::from_mapped`]); there is never a second copy.
@@ -51,6 +54,46 @@ impl PackedMatrix {
             pack_tile(raw, index, out);
         });
         Ok(Self { format: raw.format(), rows: raw.rows(), cols: raw.cols(), bytes: Bytes::Owned(buffer) })
+    }
+
+    /// Packs a tensor that `read` brings piece by piece: it is called with a byte offset within the raw tensor and a buffer to
+    /// fill, front to back, each byte once. Beside the packed matrix no more than [`PIECE_BYTES`] (or 16 rows, where those
+    /// are more) are in memory, so a file is never there twice.
+    ///
+    /// # Errors
+    /// Those of `read`; what [`PackedMatrix::packed_bytes`] refuses, as `InvalidInput`; `OutOfMemory`.
+    pub fn pack_from(
+        pool: &Pool,
+        format: Format,
+        rows: usize,
+        cols: usize,
+        mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let invalid = |error: KernelError| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let len = Self::packed_bytes(format, rows, cols).map_err(invalid)?;
+        let row_bytes = format.row_bytes(cols).map_err(invalid)?;
+        let mut buffer = Buffer::zeroed(len, Use::Weights)
+            .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
+        let tile = tile_bytes(format, cols);
+        let step = (PIECE_BYTES / row_bytes / TILE_ROWS).max(1) * TILE_ROWS;
+        let mut piece = vec![0; step.min(rows) * row_bytes];
+        let mut first = 0;
+        while first < rows {
+            let count = step.min(rows - first);
+            let Some(piece) = piece.get_mut(..count * row_bytes) else { break };
+            read((first * row_bytes) as u64, piece)?;
+            let raw = RawTensor::new(format, count, cols, piece).map_err(invalid)?;
+            let tiles = count.div_ceil(TILE_ROWS);
+            let start = first / TILE_ROWS * tile;
+            let out = buffer.as_mut_slice().get_mut(start..start + tiles * tile).unwrap_or_default();
+            let shards = Shards::new(out);
+            pool.run(tiles, |index| {
+                // SAFETY: each tile index is run once and each tile has its own bytes.
+                pack_tile(&raw, index, unsafe { shards.slice(index * tile, tile) });
+            });
+            first += count;
+        }
+        Ok(Self { format, rows, cols, bytes: Bytes::Owned(buffer) })
     }
 
     /// Writes the packed bytes of a tensor to `out`, one tile at a time: how a cache file is made without holding

@@ -2,7 +2,7 @@
 
 use crate::buffer::Shards;
 use crate::error::same;
-use crate::{Compute, KernelError};
+use crate::{Compute, KernelError, PackedMatrix};
 
 /// Fewest values that are worth a parallel region.
 const PARALLEL_FROM: usize = 1 << 14;
@@ -66,6 +66,13 @@ impl RopeTable {
         let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
         let (sin, cos) = angles.map(|a| (a.sin() as f32, a.cos() as f32)).unzip();
         Ok(Self { half, cos, sin })
+    }
+
+    /// The same with all cosines and sines multiplied by `magnitude` (Phi-3's attention factor).
+    #[must_use]
+    pub fn with_magnitude(mut self, magnitude: f32) -> Self {
+        self.cos.iter_mut().chain(&mut self.sin).for_each(|value| *value *= magnitude);
+        self
     }
 
     /// Positions that the table covers.
@@ -231,6 +238,22 @@ impl Compute {
                     unsafe { turn(part, cos, sin) };
                 }
             }
+        })
+    }
+
+    /// Writes the values of the rows `rows` of a matrix to `out`, one after the other: an embedding look-up.
+    ///
+    /// # Errors
+    /// [`KernelError::OutOfRange`] for a row that the matrix does not have, [`KernelError::Shape`] for a wrong `out`.
+    pub fn lookup(&self, matrix: &PackedMatrix, rows: &[u32], out: &mut [f32]) -> Result<(), KernelError> {
+        same("values of looked up rows", rows.len() * matrix.cols(), out.len())?;
+        if let Some(row) = rows.iter().find(|row| **row as usize >= matrix.rows()) {
+            return Err(KernelError::OutOfRange { what: "row", index: *row as usize, len: matrix.rows() });
+        }
+        self.rows(out, matrix.cols(), |index, out| {
+            // Row numbers and lengths were checked, so there is nothing left that could be refused.
+            let done = rows.get(index).map_or(Ok(()), |row| matrix.dequantize_row(*row as usize, out));
+            debug_assert!(done.is_ok());
         })
     }
 

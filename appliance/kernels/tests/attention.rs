@@ -5,7 +5,8 @@ mod common;
 
 use cairn_kernels::synthetic::Random;
 use cairn_kernels::{
-    AttentionOptions, AttentionScratch, Compute, KernelError, KvCache, KvFormat, KvShape, Mask, Sequence,
+    AttentionOptions, AttentionScratch, Compute, Isa, KernelError, KvCache, KvFormat, KvShape, Mask,
+    PoolOptions, Sequence,
 };
 use common::*;
 
@@ -295,4 +296,38 @@ fn arguments_that_do_not_fit_are_typed_errors() {
     assert!(matches!(attend(0, 1, 0, 0), Err(KernelError::Shape { .. })));
     assert!(matches!(attend(0, 1, 2, 63), Err(KernelError::Shape { .. })));
     assert_eq!(attend(0, 1, 2, 64), Ok(()));
+}
+
+/// What drafts rest on: a query's result does not depend on what else is in the call, nor on the threads.
+#[test]
+fn a_query_alone_gives_the_same_bits_as_in_a_batch() {
+    let (kv_heads, heads, dim, tokens) = (2, 6, 32, 600);
+    for format in [KvFormat::F16, KvFormat::Q8] {
+        for isa in Isa::available() {
+            for window in [None, Some(70)] {
+                let options = AttentionOptions { window, ..options(heads, dim) };
+                let mut results = Vec::new();
+                for threads in [1, 4] {
+                    let compute = Compute::with_isa(PoolOptions { threads, pinned: false }, isa).unwrap();
+                    let mut random = Random::new(8);
+                    let shape = KvShape { layers: 1, kv_heads, head_dim: dim, capacity: tokens };
+                    let mut cache = KvCache::new(shape, format).unwrap();
+                    fill(&compute, &mut cache, tokens, 50, &mut random);
+                    let queries = random.units(tokens * heads * dim);
+                    for step in [1, 5, 600] {
+                        let mut out = vec![0.0; queries.len()];
+                        let width = step * heads * dim;
+                        let pieces = queries.chunks_exact(width).zip(out.chunks_exact_mut(width));
+                        for (index, (queries, out)) in pieces.enumerate() {
+                            let sequence = Sequence { cache: &cache, start: index * step, count: step };
+                            let mut scratch = AttentionScratch::default();
+                            compute.attention(0, &[sequence], &options, queries, out, &mut scratch).unwrap();
+                        }
+                        results.push(out.iter().map(|value| value.to_bits()).collect::<Vec<u32>>());
+                    }
+                }
+                assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{format:?} {isa} {window:?}");
+            }
+        }
+    }
 }

@@ -139,3 +139,31 @@ fn formats_have_the_numbers_and_sizes_of_ggml() {
     assert_eq!(Format::from_ggml(3), None);
     assert_eq!(Format::from_ggml(u32::MAX), None);
 }
+
+#[test]
+fn a_tensor_that_comes_in_pieces_is_packed_like_a_whole_one() {
+    for format in Format::ALL {
+        // Several pieces, the last one with a tile that is not full.
+        let cols = 4096;
+        let rows = 2 * cairn_kernels::PIECE_BYTES / format.row_bytes(cols).unwrap() + 5;
+        let bytes = raw_tensor(format, rows, cols, 0.1, &mut Random::new(4));
+        let whole =
+            PackedMatrix::pack(&pool(2), &RawTensor::new(format, rows, cols, &bytes).unwrap()).unwrap();
+        let (mut next, mut pieces) = (0, 0);
+        let packed = PackedMatrix::pack_from(&pool(2), format, rows, cols, |offset, piece| {
+            assert_eq!(offset, next, "{format}: pieces follow each other");
+            let start = usize::try_from(offset).unwrap();
+            piece.copy_from_slice(&bytes[start..start + piece.len()]);
+            next += piece.len() as u64;
+            pieces += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(next, bytes.len() as u64);
+        assert!(pieces > 1, "{format}");
+        assert!(packed.bytes() == whole.bytes(), "{format}");
+    }
+    let broken =
+        PackedMatrix::pack_from(&pool(1), Format::Q8_0, 16, 32, |_, _| Err(std::io::Error::other("gone")));
+    assert_eq!(broken.err().unwrap().to_string(), "gone");
+}

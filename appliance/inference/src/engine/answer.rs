@@ -1,12 +1,13 @@
-//! One answer on its way: what it has read, what it has written, when it ends; and the caches of finished ones.
+//! One answer on its way: what it has read, what it has written, when it ends.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use super::{draft::Drafter, kept::Kept};
 use crate::{
-    error::InferenceError,
+    error::{InferenceError, ModelError},
     loaded::Loaded,
     model::{Cache, Segment, Want},
     protocol::Statistics,
@@ -17,11 +18,6 @@ use crate::{
 
 /// Room for an answer that a prompt must leave, tokens (less when less is asked for).
 const LEAST_ANSWER: usize = 64;
-/// Memory for the caches of finished answers.
-const MAX_KEPT_BYTES: u64 = 128 << 20;
-const MAX_KEPT: usize = 8;
-/// A shared beginning shorter than this is not worth taking a kept cache for, tokens.
-const LEAST_REUSE: usize = 16;
 
 /// An answer that is being read for or written.
 pub(super) struct Answering {
@@ -32,8 +28,12 @@ pub(super) struct Answering {
     pub(super) reused: usize,
     cache: Cache,
     prompt: Vec<u32>,
-    /// The token written last; it is not in the cache yet.
-    last: Vec<u32>,
+    /// The token written last, which is not in the cache yet, and a draft of what follows it.
+    pending: Vec<u32>,
+    drafter: Drafter,
+    /// Tokens that were drafted, and those of them that were kept.
+    drafted: u64,
+    accepted: u64,
     written: u32,
     most: u32,
     sampler: Sampler,
@@ -66,7 +66,7 @@ impl Answering {
         context: usize,
         kept: &mut Kept,
     ) -> Result<Self, InferenceError> {
-        let refused = |error: crate::ModelError| error.for_model(&loaded.name);
+        let refused = |error: ModelError| error.for_model(&loaded.name);
         let messages: Vec<ChatMessage> = request
             .messages
             .iter()
@@ -86,14 +86,17 @@ impl Answering {
         let room = context - prompt.len();
         let most = request.max_tokens.min(u32::try_from(room).unwrap_or(u32::MAX));
         let capacity = prompt.len() + most as usize;
-        let (cache, reused) = kept.take(&loaded, &prompt, capacity);
+        let (cache, reused) = kept.take(&loaded, &prompt, capacity).map_err(refused)?;
         Ok(Self {
             id,
             asker,
             reused,
             cache,
             prompt,
-            last: Vec::with_capacity(1),
+            pending: Vec::new(),
+            drafter: Drafter::default(),
+            drafted: 0,
+            accepted: 0,
             written: 0,
             most,
             sampler: Sampler::new(Sampling::new(request.temperature, request.seed)),
@@ -114,46 +117,80 @@ impl Answering {
         self.cache.len() < self.prompt.len()
     }
 
-    /// What the model is to read next.
-    pub(super) fn segment(&mut self, slice: usize) -> Segment<'_> {
+    /// What the model is to read next: a slice of the prompt, or the last token with a draft if `draft` allows one.
+    pub(super) fn segment(&mut self, slice: usize, draft: bool) -> Segment<'_> {
         let at = self.cache.len();
-        let (tokens, want) = if at < self.prompt.len() {
+        if at < self.prompt.len() {
             let end = self.prompt.len().min(at + slice);
             let want = if end == self.prompt.len() { Want::Last } else { Want::Nothing };
-            (self.prompt.get(at..end).unwrap_or_default(), want)
-        } else {
-            (self.last.as_slice(), Want::Last)
-        };
-        Segment { cache: &mut self.cache, tokens, want }
+            let tokens = self.prompt.get(at..end).unwrap_or_default();
+            return Segment { cache: &mut self.cache, tokens, want };
+        }
+        if draft && let Some(last) = self.pending.last() {
+            // The answer ends with its last allowed token, so nothing is drafted that could not be written.
+            let most = (self.most - self.written).saturating_sub(1) as usize;
+            let mut tokens = self.cache.tokens().to_vec();
+            tokens.push(*last);
+            let draft = self.drafter.draft(&tokens, most.min(self.cache.room().saturating_sub(1)));
+            self.pending.extend_from_slice(draft);
+        }
+        Segment { cache: &mut self.cache, tokens: &self.pending, want: Want::All }
     }
 
-    /// Takes the logits after what was read.
-    pub(super) fn advance(&mut self, logits: Option<&[f32]>, elapsed: Duration) -> Step {
+    /// Takes the logits after what was read: none within the prompt, one row after its end, one for each pending token.
+    pub(super) fn advance(&mut self, logits: &[f32], elapsed: Duration) -> Step {
         if self.written == 0 {
             self.prefill += elapsed;
         } else {
             self.decode += elapsed;
         }
-        let Some(logits) = logits else { return Step::Silent };
-        let mut logits = logits.to_vec();
-        let Some(token) = self.sampler.sample(&mut logits, self.cache.tokens()) else {
-            return Step::Failed(InferenceError::Failed("its result is not a number".into()));
-        };
-        self.first_token.get_or_insert(self.started.elapsed());
-        if self.loaded.tokenizer.is_end(token) {
-            return self.end(String::new(), Finish::Stop);
-        }
-        self.written += 1;
-        self.last.clear();
-        self.last.push(token);
-        let text = self.text.push(&self.loaded.tokenizer, token);
-        if self.text.stopped() {
-            return self.end(text, Finish::Stop);
-        }
-        if self.written >= self.most {
-            return self.end(text, Finish::Length);
+        let draft = std::mem::take(&mut self.pending);
+        let draft = draft.get(1..).unwrap_or_default();
+        let before = self.cache.len() - draft.len();
+        let mut text = String::new();
+        for (index, row) in logits.chunks_exact(self.loaded.model.config.vocabulary).enumerate() {
+            let mut row = row.to_vec();
+            let recent = self.cache.tokens().get(..before + index).unwrap_or_default();
+            let Some(token) = self.sampler.sample(&mut row, recent) else {
+                return Step::Failed(InferenceError::Failed("its result is not a number".into()));
+            };
+            self.first_token.get_or_insert(self.started.elapsed());
+            let kept = draft.get(index) == Some(&token);
+            let finish = self.write(token, &mut text);
+            if let Some(finish) = finish {
+                self.judge(draft.len(), index + usize::from(kept));
+                self.cache.truncate(before + index);
+                return self.end(text, finish);
+            }
+            if !kept {
+                self.judge(draft.len(), index);
+                self.cache.truncate(before + index);
+                self.pending.push(token);
+                break;
+            }
         }
         if text.is_empty() { Step::Silent } else { Step::Text(text) }
+    }
+
+    /// Writes one token; says whether and why the answer ends with it.
+    fn write(&mut self, token: u32, text: &mut String) -> Option<Finish> {
+        if self.loaded.tokenizer.is_end(token) {
+            return Some(Finish::Stop);
+        }
+        self.written += 1;
+        text.push_str(&self.text.push(&self.loaded.tokenizer, token));
+        if self.text.stopped() {
+            return Some(Finish::Stop);
+        }
+        (self.written >= self.most).then_some(Finish::Length)
+    }
+
+    fn judge(&mut self, drafted: usize, accepted: usize) {
+        if drafted > 0 {
+            self.drafter.learn(accepted);
+            self.drafted += drafted as u64;
+            self.accepted += accepted as u64;
+        }
     }
 
     fn end(&mut self, mut text: String, finish: Finish) -> Step {
@@ -168,6 +205,11 @@ impl Answering {
         Step::Done(text, done)
     }
 
+    /// What it has read and written, for others that begin alike.
+    pub(super) fn into_cache(self) -> (Arc<Loaded>, Cache) {
+        (self.loaded, self.cache)
+    }
+
     pub(super) fn count(&self, statistics: &mut Statistics) {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         statistics.completed += 1;
@@ -175,59 +217,11 @@ impl Answering {
         statistics.generated_tokens += u64::from(self.written);
         statistics.prefill_ms += millis(self.prefill);
         statistics.decode_ms += millis(self.decode);
+        statistics.drafted_tokens += self.drafted;
+        statistics.accepted_tokens += self.accepted;
         if let Some(first) = self.first_token {
             statistics.first_token_ms += millis(first);
             statistics.first_tokens += 1;
         }
-    }
-}
-
-/// Caches of finished answers, newest last: a conversation that begins like one of them does not read that again.
-#[derive(Default)]
-pub(super) struct Kept {
-    caches: Vec<(Arc<Loaded>, Cache)>,
-}
-
-impl Kept {
-    /// The cache with the longest shared beginning, cut to it, or a new one; and how many tokens it has.
-    fn take(&mut self, loaded: &Arc<Loaded>, prompt: &[u32], capacity: usize) -> (Cache, usize) {
-        let shared = |cache: &Cache| cache.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        let best = self
-            .caches
-            .iter()
-            .enumerate()
-            .filter(|(_, (model, _))| Arc::ptr_eq(model, loaded))
-            .map(|(index, (_, cache))| (shared(cache), index))
-            .max();
-        if let Some((length, index)) = best {
-            // The last token is always read: its logits are needed.
-            let length = length.min(prompt.len() - 1);
-            if length >= LEAST_REUSE {
-                let (_, mut cache) = self.caches.remove(index);
-                cache.truncate(length);
-                cache.extend_capacity(capacity);
-                return (cache, length);
-            }
-        }
-        (Cache::new(&loaded.model.config, capacity), 0)
-    }
-
-    /// Keeps what an answer has read and written, within the limits.
-    pub(super) fn keep(&mut self, answer: Answering) {
-        self.caches.push((answer.loaded, answer.cache));
-        let total =
-            |caches: &[(Arc<Loaded>, Cache)]| caches.iter().map(|(_, cache)| cache.bytes()).sum::<u64>();
-        while self.caches.len() > MAX_KEPT || total(&self.caches) > MAX_KEPT_BYTES {
-            self.caches.remove(0);
-        }
-    }
-
-    /// Drops those of a model.
-    pub(super) fn forget(&mut self, name: &str) {
-        self.caches.retain(|(model, _)| model.name != name);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.caches.clear();
     }
 }

@@ -1,6 +1,8 @@
 //! Texts that wait to be embedded: questions first, then passages, a few at a time.
 
-use std::{collections::VecDeque, path::PathBuf, time::Instant};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Instant};
+
+use cairn_kernels::Compute;
 
 use super::guarded;
 use crate::{
@@ -33,14 +35,15 @@ pub(super) struct Done {
 
 pub(super) struct Embeddings {
     path: PathBuf,
+    compute: Arc<Compute>,
     model: Option<Bert>,
     queries: VecDeque<Job>,
     passages: VecDeque<Job>,
 }
 
 impl Embeddings {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, model: None, queries: VecDeque::new(), passages: VecDeque::new() }
+    pub(super) fn new(path: PathBuf, compute: Arc<Compute>) -> Self {
+        Self { path, compute, model: None, queries: VecDeque::new(), passages: VecDeque::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -82,11 +85,11 @@ impl Embeddings {
         let started = Instant::now();
         let count = job.texts.len().min(TEXTS_PER_STEP);
         let texts: Vec<String> = job.texts.drain(..count).collect();
-        let (path, model) = (&self.path, &mut self.model);
+        let (path, compute, model) = (&self.path, &self.compute, &mut self.model);
         let vectors = guarded(|| {
             let bert = match model {
                 Some(bert) => bert,
-                None => model.insert(Bert::load(&Source::open(path)?)?),
+                None => model.insert(Bert::load(&Source::open(path)?, Arc::clone(compute))?),
             };
             bert.embed(&texts)
         });

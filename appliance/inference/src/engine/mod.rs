@@ -4,22 +4,32 @@
 //! texts to embed, models to load. So no answer keeps anybody waiting for longer than a step.
 
 mod answer;
+mod draft;
 mod embeddings;
+mod kept;
+mod pace;
 mod queue;
 mod registry;
+mod shelf;
 
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::mpsc::{Receiver, Sender, TryRecvError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, TryRecvError},
+    },
 };
 
+use cairn_kernels::Compute;
 use tokio::sync::mpsc::UnboundedSender;
 
 use self::{
-    answer::{Answering, Kept, Step},
+    answer::{Answering, Step},
     embeddings::Embeddings,
+    kept::Kept,
+    pace::Pace,
     queue::Queue,
     registry::{Registry, Wanted},
 };
@@ -33,10 +43,8 @@ use crate::{
     types::{GenerateEvent, GenerateRequest},
 };
 
-/// Prompt tokens that are read in one step: what a newcomer's prompt adds to the time between two tokens of the others.
-const PREFILL_SLICE: usize = 32;
-/// The same while nobody else waits for a step.
-const PREFILL_SLICE_ALONE: usize = 128;
+/// Answers side by side with which drafts pay: with more of them a step has rows enough.
+const MAX_DRAFTING: usize = 2;
 
 /// What comes to the engine.
 pub(crate) enum Input {
@@ -60,6 +68,8 @@ pub(crate) struct Limits {
     pub(crate) embed_model: PathBuf,
     pub(crate) memory_bytes: u64,
     pub(crate) context: usize,
+    pub(crate) drafts: bool,
+    pub(crate) prefixes: Option<PathBuf>,
 }
 
 /// A request that waits for its turn or for its model.
@@ -70,6 +80,7 @@ struct Waiting {
 
 pub(crate) struct Engine {
     limits: Limits,
+    compute: Arc<Compute>,
     /// Given to loading threads; never used to receive.
     inputs: Sender<Input>,
     replies: UnboundedSender<Reply>,
@@ -80,6 +91,7 @@ pub(crate) struct Engine {
     /// Which active answer reads its prompt next.
     turn: usize,
     kept: Kept,
+    pace: Pace,
     scratch: Scratch,
     /// Calls that wait for a model to be loaded.
     loads: Vec<(u64, String)>,
@@ -87,14 +99,21 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(limits: Limits, inputs: Sender<Input>, replies: UnboundedSender<Reply>) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        compute: Arc<Compute>,
+        inputs: Sender<Input>,
+        replies: UnboundedSender<Reply>,
+    ) -> Self {
         Self {
             registry: Registry::new(limits.model_dir.clone(), limits.memory_bytes),
-            embeddings: Embeddings::new(limits.embed_model.clone()),
+            embeddings: Embeddings::new(limits.embed_model.clone(), Arc::clone(&compute)),
+            compute,
             queue: Queue::new(MAX_WAITING, MAX_WAITING_PER_ASKER),
             active: Vec::new(),
             turn: 0,
-            kept: Kept::default(),
+            kept: Kept::new(limits.prefixes.clone()),
+            pace: Pace::default(),
             scratch: Scratch::default(),
             loads: Vec::new(),
             statistics: Statistics::default(),
@@ -109,6 +128,7 @@ impl Engine {
         loop {
             let idle = self.active.is_empty() && self.embeddings.is_empty() && !self.can_admit();
             if idle {
+                self.kept.save_one();
                 match inbox.recv() {
                     Ok(Input::Stop) | Err(_) => return,
                     Ok(input) => self.take(input),
@@ -227,7 +247,8 @@ impl Engine {
         if let Some(index) = self.active.iter().position(|answer| answer.id == id) {
             let answer = self.active.remove(index);
             self.statistics.cancelled += 1;
-            self.kept.keep(answer);
+            let (loaded, cache) = answer.into_cache();
+            self.kept.keep(loaded, cache);
             self.tell_places();
         }
     }
@@ -282,8 +303,10 @@ impl Engine {
                 // Room may have been made by models whose conversations are kept.
                 self.kept.clear();
                 let (inputs, context, model) = (self.inputs.clone(), self.limits.context, name.to_owned());
+                let compute = Arc::clone(&self.compute);
                 let load = move || {
-                    let loaded = catch_unwind(AssertUnwindSafe(|| Loaded::load(&path, context, progress)));
+                    let loaded =
+                        catch_unwind(AssertUnwindSafe(|| Loaded::load(&path, context, compute, progress)));
                     let result = match loaded {
                         Ok(Ok(loaded)) => Ok(loaded),
                         Ok(Err(error)) => Err(error.for_model(&model)),
@@ -314,6 +337,9 @@ impl Engine {
             Some(error) => tracing::warn!(model = name, %error, "model not loaded"),
         }
         self.registry.finish(name, result);
+        if let Some(loaded) = self.registry.get(name) {
+            self.kept.recall(&loaded, self.limits.context);
+        }
         let Some(error) = failure else { return };
         for id in self.queue.ids(|waiting| waiting.model == name) {
             self.queue.remove(id);
@@ -370,7 +396,8 @@ impl Engine {
         let Some(model) = self.active.get(self.turn % self.active.len().max(1)) else { return };
         let loaded = std::sync::Arc::clone(&model.loaded);
         let alone = self.active.len() == 1 && self.embeddings.is_empty() && self.queue.is_empty();
-        let slice = if alone { PREFILL_SLICE_ALONE } else { PREFILL_SLICE };
+        let slice = self.pace.slice(alone);
+        let draft = self.limits.drafts && self.active.len() <= MAX_DRAFTING && loaded.model.is_steady();
         let reader = self.turn % self.active.len();
         self.turn = self.turn.wrapping_add(1);
 
@@ -386,13 +413,19 @@ impl Engine {
                 continue;
             }
             members.push(answer.id);
-            batch.push(answer.segment(slice));
+            batch.push(answer.segment(slice, draft));
         }
         let started = std::time::Instant::now();
         let done = catch_unwind(AssertUnwindSafe(|| loaded.model.forward(&mut batch, &mut self.scratch)));
-        let wants: Vec<bool> = batch.iter().map(|segment| segment.want != Want::Nothing).collect();
+        let wanted: Vec<usize> = batch.iter().map(Segment::wanted).collect();
+        let read = batch
+            .iter()
+            .filter(|segment| segment.want != Want::All)
+            .map(|segment| segment.tokens.len())
+            .sum();
         drop(batch);
         let elapsed = started.elapsed();
+        self.pace.measured(read, elapsed);
         let failure = match done {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(InferenceError::Failed(error.to_string())),
@@ -405,14 +438,15 @@ impl Engine {
         };
         let vocabulary = loaded.model.config.vocabulary;
         let logits = std::mem::take(&mut self.scratch.logits);
-        let mut rows = logits.chunks_exact(vocabulary);
-        for (id, wants) in members.into_iter().zip(wants) {
+        let mut rest = logits.as_slice();
+        for (id, wanted) in members.into_iter().zip(wanted) {
+            let (rows, others) = rest.split_at((wanted * vocabulary).min(rest.len()));
+            rest = others;
             let Some(index) = self.active.iter().position(|answer| answer.id == id) else { continue };
-            let row = if wants { rows.next() } else { None };
             let Some(answer) = self.active.get_mut(index) else { continue };
             let step = match &failure {
                 Some(error) => Step::Failed(error.clone()),
-                None => answer.advance(row, elapsed),
+                None => answer.advance(rows, elapsed),
             };
             self.report(index, step);
         }
@@ -430,7 +464,8 @@ impl Engine {
                 }
                 let answer = self.active.remove(index);
                 answer.count(&mut self.statistics);
-                self.kept.keep(answer);
+                let (loaded, cache) = answer.into_cache();
+                self.kept.keep(loaded, cache);
                 self.tell(id, done);
                 self.tell_places();
             }

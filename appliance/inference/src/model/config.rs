@@ -6,7 +6,9 @@ use crate::{error::ModelError, gguf::Gguf, types::Family};
 const MAX_LAYERS: usize = 256;
 const MAX_WIDTH: usize = 1 << 17;
 const MAX_HEADS: usize = 512;
-const MAX_HEAD: usize = 512;
+const MAX_HEAD: usize = cairn_kernels::MAX_HEAD_DIM;
+/// Heads are a multiple of this wide: the kernels' attention takes so many components at a time.
+const HEAD_STEP: usize = cairn_kernels::TILE_ROWS;
 /// Longest context, tokens.
 const MAX_CONTEXT: usize = 1 << 20;
 
@@ -126,11 +128,14 @@ impl Config {
         if value_length != head {
             return Err(ModelError::Unsupported("keys and values of different lengths".into()));
         }
-        if !heads.is_multiple_of(kv_heads) || head == 0 || !head.is_multiple_of(2) || head > MAX_HEAD {
+        if !heads.is_multiple_of(kv_heads) || head == 0 || !head.is_multiple_of(HEAD_STEP) || head > MAX_HEAD
+        {
             return Err(ModelError::Mismatch {
                 what: "the attention's shape".into(),
                 found: format!("{heads} heads, {kv_heads} key heads, {head} wide"),
-                expected: "a multiple of heads per key head, of even width".into(),
+                expected: format!(
+                    "a multiple of heads per key head, a multiple of {HEAD_STEP} up to {MAX_HEAD} wide"
+                ),
             });
         }
         let vocabulary = header.tensors.get("token_embd.weight").map_or(0, crate::gguf::TensorInfo::rows);

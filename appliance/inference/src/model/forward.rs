@@ -1,6 +1,8 @@
 //! The loop itself: a batch of stretches of several conversations goes through all layers together.
 
-use super::{Cache, Gate, Linear, Model, Norm, Qkv, attention::Attention};
+use cairn_kernels::{AttentionOptions, AttentionScratch, Gate, Mask, RopeStyle, Sequence, Write};
+
+use super::{Cache, Gated, Layer, Model, Operand, Qkv, Target};
 use crate::{error::ModelError, types::Family};
 
 /// Which logits a stretch wants.
@@ -21,11 +23,22 @@ pub(crate) struct Segment<'a> {
     pub(crate) want: Want,
 }
 
-/// Memory for activations, kept between steps so that a step allocates nothing.
+impl Segment<'_> {
+    /// Rows of logits that it gets.
+    pub(crate) fn wanted(&self) -> usize {
+        match self.want {
+            Want::Nothing => 0,
+            Want::Last => 1,
+            Want::All => self.tokens.len(),
+        }
+    }
+}
+
+/// Memory for activations, kept between steps.
 #[derive(Default)]
 pub(crate) struct Scratch {
     hidden: Vec<f32>,
-    normed: Vec<f32>,
+    operand: Operand,
     query: Vec<f32>,
     key: Vec<f32>,
     value: Vec<f32>,
@@ -34,8 +47,9 @@ pub(crate) struct Scratch {
     projected: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
-    turns: Vec<(f32, f32)>,
     tokens: Vec<u32>,
+    positions: Vec<u32>,
+    attention: AttentionScratch,
     /// Logits of the stretches that wanted some, one after the other.
     pub(crate) logits: Vec<f32>,
 }
@@ -54,133 +68,171 @@ impl Model {
                 ))));
             }
         }
-        let done = self.layers(batch, scratch);
-        for segment in batch {
-            match done {
-                Ok(()) => segment.cache.commit(segment.tokens),
-                Err(_) => segment.cache.roll_back(),
-            }
-        }
-        done
+        self.layers(batch, scratch)?;
+        batch.iter_mut().try_for_each(|segment| segment.cache.commit(segment.tokens))
     }
 
-    fn layers(&self, batch: &mut [Segment<'_>], scratch: &mut Scratch) -> Result<(), ModelError> {
-        let config = &self.config;
-        scratch.tokens.clear();
-        batch.iter().for_each(|segment| scratch.tokens.extend_from_slice(segment.tokens));
-        let count = scratch.tokens.len();
-        let s = scratch;
+    fn layers(&self, batch: &mut [Segment<'_>], s: &mut Scratch) -> Result<(), ModelError> {
+        let (config, compute) = (&self.config, &*self.compute);
+        s.tokens.clear();
+        s.positions.clear();
+        for segment in &*batch {
+            s.tokens.extend_from_slice(segment.tokens);
+            s.positions.extend((segment.cache.len() as u32..).take(segment.tokens.len()));
+        }
+        let count = s.tokens.len();
         s.hidden.resize(count * config.hidden, 0.0);
-        self.embedding.lookup(&s.tokens, &mut s.hidden)?;
+        self.embedding.lookup(compute, &s.tokens, &mut s.hidden)?;
         if config.family == Family::Gemma3 {
             let scale = (config.hidden as f32).sqrt();
             s.hidden.iter_mut().for_each(|value| *value *= scale);
         }
         for (index, layer) in self.layers.iter().enumerate() {
-            norm_rows(&layer.attention_norm, config.epsilon, &s.hidden, &mut s.normed);
-            self.project(&layer.qkv, count, s)?;
-            self.place(index, batch, s)?;
-            s.attended.resize(count * config.query_width(), 0.0);
-            let mut row = 0;
-            for segment in &*batch {
-                let range = row * config.query_width()..(row + segment.tokens.len()) * config.query_width();
-                let (keys, values) = segment.cache.layer(index);
-                let (Some(queries), Some(out)) = (s.query.get(range.clone()), s.attended.get_mut(range))
-                else {
-                    continue;
-                };
-                let (first, window) = (segment.cache.len(), layer.window);
-                Attention { config, queries, keys, values, first, window }.run(out);
-                row += segment.tokens.len();
-            }
-            apply(&layer.attention_output, &s.attended, count, &mut s.projected)?;
-            add_normed(layer.attention_post_norm.as_ref(), config.epsilon, &mut s.projected, &mut s.hidden);
-
-            norm_rows(&layer.ffn_norm, config.epsilon, &s.hidden, &mut s.normed);
-            self.feed_forward(&layer.gate, count, s)?;
-            apply(&layer.down, &s.gate, count, &mut s.projected)?;
-            add_normed(layer.ffn_post_norm.as_ref(), config.epsilon, &mut s.projected, &mut s.hidden);
+            self.project(layer, count, s)?;
+            self.attend(index, layer, batch, s)?;
+            s.operand.take(compute, &s.attended, count, &[&layer.attention_output.weights])?;
+            self.add(&layer.attention_output, layer.attention_post_norm.as_ref(), count, s)?;
+            self.feed_forward(layer, count, s)?;
+            s.operand.take(compute, &s.gate, count, &[&layer.down.weights])?;
+            self.add(&layer.down, layer.ffn_post_norm.as_ref(), count, s)?;
         }
         self.logits(batch, s)
     }
 
-    fn project(&self, qkv: &Qkv, count: usize, s: &mut Scratch) -> Result<(), ModelError> {
-        match qkv {
+    /// Queries, keys and values of the normed residual stream, normed and turned.
+    fn project(&self, layer: &Layer, count: usize, s: &mut Scratch) -> Result<(), ModelError> {
+        let (config, compute) = (&self.config, &*self.compute);
+        let norm = (layer.attention_norm.scales.as_slice(), config.epsilon);
+        let (query_width, kv_width) = (config.query_width(), config.kv_width());
+        s.query.resize(count * query_width, 0.0);
+        s.key.resize(count * kv_width, 0.0);
+        s.value.resize(count * kv_width, 0.0);
+        match &layer.qkv {
             Qkv::Separate { query, key, value } => {
-                apply(query, &s.normed, count, &mut s.query)?;
-                apply(key, &s.normed, count, &mut s.key)?;
-                apply(value, &s.normed, count, &mut s.value)
+                let users = [&query.weights, &key.weights, &value.weights];
+                s.operand.take_normed(compute, &s.hidden, norm, count, &users)?;
+                let targets = vec![
+                    Target::new(query, &mut s.query),
+                    Target::new(key, &mut s.key),
+                    Target::new(value, &mut s.value),
+                ];
+                s.operand.multiply(compute, Write::Store, targets)?;
             }
             Qkv::Fused(linear) => {
-                apply(linear, &s.normed, count, &mut s.fused)?;
-                let (query, kv) = (self.config.query_width(), self.config.kv_width());
-                s.query.clear();
-                s.key.clear();
-                s.value.clear();
-                for row in s.fused.chunks_exact(query + 2 * kv) {
-                    let (q, rest) = row.split_at(query);
-                    let (k, v) = rest.split_at(kv);
-                    s.query.extend_from_slice(q);
-                    s.key.extend_from_slice(k);
-                    s.value.extend_from_slice(v);
+                s.operand.take_normed(compute, &s.hidden, norm, count, &[&linear.weights])?;
+                s.fused.resize(count * linear.rows(), 0.0);
+                s.operand.multiply(compute, Write::Store, vec![Target::new(linear, &mut s.fused)])?;
+                let to = s.query.chunks_exact_mut(query_width);
+                let to = to.zip(s.key.chunks_exact_mut(kv_width)).zip(s.value.chunks_exact_mut(kv_width));
+                for (row, ((query, key), value)) in s.fused.chunks_exact(linear.rows()).zip(to) {
+                    let (q, rest) = row.split_at(query_width);
+                    let (k, v) = rest.split_at(kv_width);
+                    query.copy_from_slice(q);
+                    key.copy_from_slice(k);
+                    value.copy_from_slice(v);
                 }
-                Ok(())
             }
         }
-    }
-
-    /// Norms and turns queries and keys, and appends keys and values to the caches.
-    fn place(&self, index: usize, batch: &mut [Segment<'_>], s: &mut Scratch) -> Result<(), ModelError> {
-        let config = &self.config;
-        let Some(layer) = self.layers.get(index) else { return Ok(()) };
         for (norm, heads) in [(&layer.query_norm, &mut s.query), (&layer.key_norm, &mut s.key)] {
             if let Some(norm) = norm {
-                heads.chunks_exact_mut(config.head).for_each(|head| norm.apply(config.epsilon, head));
+                compute.rms_norm_in_place(heads, &norm.scales, config.epsilon)?;
             }
         }
         let Some(rope) = self.ropes.get(layer.rope) else { return Ok(()) };
+        let style = if config.rope.interleaved { RopeStyle::Interleaved } else { RopeStyle::Neox };
+        compute.rope(&mut s.query, config.head, &s.positions, rope, style)?;
+        Ok(compute.rope(&mut s.key, config.head, &s.positions, rope, style)?)
+    }
+
+    /// Appends keys and values to the caches, and attends.
+    fn attend(
+        &self,
+        index: usize,
+        layer: &Layer,
+        batch: &mut [Segment<'_>],
+        s: &mut Scratch,
+    ) -> Result<(), ModelError> {
+        let config = &self.config;
+        let width = config.kv_width();
         let mut row = 0;
-        for segment in batch {
-            let first = row;
-            for offset in 0..segment.tokens.len() {
-                rope.at(segment.cache.len() + offset, &mut s.turns);
-                for (width, values) in [(config.query_width(), &mut s.query), (config.kv_width(), &mut s.key)]
-                {
-                    let heads = values.get_mut(row * width..(row + 1) * width).unwrap_or_default();
-                    heads.chunks_exact_mut(config.head).for_each(|head| rope.turn(head, &s.turns));
-                }
-                row += 1;
-            }
-            let range = first * config.kv_width()..row * config.kv_width();
+        for segment in &mut *batch {
+            let count = segment.tokens.len();
+            let range = row * width..(row + count) * width;
             if let (Some(keys), Some(values)) = (s.key.get(range.clone()), s.value.get(range)) {
-                segment.cache.append(index, keys, values);
+                segment.cache.append(&self.compute, index, keys, values, count)?;
             }
+            row += count;
         }
+        let sequences: Vec<Sequence<'_>> = batch
+            .iter()
+            .map(|segment| Sequence {
+                cache: &segment.cache.kv,
+                start: segment.cache.len(),
+                count: segment.tokens.len(),
+            })
+            .collect();
+        let options = AttentionOptions {
+            heads: config.heads,
+            scale: 1.0 / (config.head as f32).sqrt(),
+            mask: Mask::Causal,
+            window: layer.window,
+            soft_cap: None,
+        };
+        s.attended.resize(s.query.len(), 0.0);
+        Ok(self.compute.attention(
+            index,
+            &sequences,
+            &options,
+            &s.query,
+            &mut s.attended,
+            &mut s.attention,
+        )?)
+    }
+
+    /// Adds a block's last product to the residual stream, normed first where the family does so.
+    fn add(
+        &self,
+        linear: &super::Linear,
+        norm: Option<&super::Norm>,
+        count: usize,
+        s: &mut Scratch,
+    ) -> Result<(), ModelError> {
+        let compute = &*self.compute;
+        let Some(norm) = norm else {
+            return s.operand.multiply(compute, Write::Add, vec![Target::new(linear, &mut s.hidden)]);
+        };
+        s.projected.resize(count * linear.rows(), 0.0);
+        s.operand.multiply(compute, Write::Store, vec![Target::new(linear, &mut s.projected)])?;
+        compute.rms_norm_in_place(&mut s.projected, &norm.scales, self.config.epsilon)?;
+        s.hidden.iter_mut().zip(&s.projected).for_each(|(hidden, block)| *hidden += *block);
         Ok(())
     }
 
-    fn feed_forward(&self, gate: &Gate, count: usize, s: &mut Scratch) -> Result<(), ModelError> {
-        match gate {
-            Gate::Separate { gate, up } => {
-                apply(gate, &s.normed, count, &mut s.gate)?;
-                apply(up, &s.normed, count, &mut s.up)?;
+    fn feed_forward(&self, layer: &Layer, count: usize, s: &mut Scratch) -> Result<(), ModelError> {
+        let (config, compute) = (&self.config, &*self.compute);
+        let norm = (layer.ffn_norm.scales.as_slice(), config.epsilon);
+        let function = if config.family == Family::Gemma3 { Gate::GeluTanh } else { Gate::Silu };
+        let width = config.feed_forward;
+        s.gate.resize(count * width, 0.0);
+        match &layer.gate {
+            Gated::Separate { gate, up } => {
+                s.operand.take_normed(compute, &s.hidden, norm, count, &[&gate.weights, &up.weights])?;
+                s.operand.multiply_gated(compute, (gate, up), function, &mut s.gate, &mut s.up)
             }
-            Gate::Fused(linear) => {
-                apply(linear, &s.normed, count, &mut s.fused)?;
-                s.gate.clear();
-                s.up.clear();
-                for row in s.fused.chunks_exact(2 * self.config.feed_forward) {
-                    let (gate, up) = row.split_at(self.config.feed_forward);
-                    s.gate.extend_from_slice(gate);
-                    s.up.extend_from_slice(up);
+            Gated::Fused(linear) => {
+                s.operand.take_normed(compute, &s.hidden, norm, count, &[&linear.weights])?;
+                s.fused.resize(count * linear.rows(), 0.0);
+                s.operand.multiply(compute, Write::Store, vec![Target::new(linear, &mut s.fused)])?;
+                s.up.resize(count * width, 0.0);
+                let to = s.gate.chunks_exact_mut(width).zip(s.up.chunks_exact_mut(width));
+                for (row, (gate, up)) in s.fused.chunks_exact(2 * width).zip(to) {
+                    let (first, second) = row.split_at(width);
+                    gate.copy_from_slice(first);
+                    up.copy_from_slice(second);
                 }
+                Ok(compute.gate(function, &mut s.gate, &s.up, width)?)
             }
         }
-        let activation = if self.config.family == Family::Gemma3 { gelu } else { silu };
-        for (gate, up) in s.gate.iter_mut().zip(&s.up) {
-            *gate = activation(*gate) * up;
-        }
-        Ok(())
     }
 
     fn logits(&self, batch: &[Segment<'_>], s: &mut Scratch) -> Result<(), ModelError> {
@@ -189,11 +241,7 @@ impl Model {
         let mut row = 0;
         for segment in batch {
             let end = row + segment.tokens.len();
-            let start = match segment.want {
-                Want::Nothing => end,
-                Want::Last => end - 1,
-                Want::All => row,
-            };
+            let start = end - segment.wanted();
             s.projected.extend_from_slice(s.hidden.get(start * hidden..end * hidden).unwrap_or_default());
             row = end;
         }
@@ -202,60 +250,9 @@ impl Model {
         if wanted == 0 {
             return Ok(());
         }
-        norm_rows(&self.norm, self.config.epsilon, &s.projected, &mut s.normed);
-        self.output.apply(&s.normed, wanted, &mut s.logits)
-    }
-}
-
-impl Norm {
-    /// Root-mean-square normalization of one row in place.
-    fn apply(&self, epsilon: f32, row: &mut [f32]) {
-        let mean = row.iter().map(|value| f64::from(value * value)).sum::<f64>() / row.len() as f64;
-        let scale = 1.0 / (mean as f32 + epsilon).sqrt();
-        for (value, weight) in row.iter_mut().zip(&self.scales) {
-            *value *= scale * weight;
-        }
-    }
-}
-
-fn norm_rows(norm: &Norm, epsilon: f32, from: &[f32], to: &mut Vec<f32>) {
-    to.clear();
-    to.extend_from_slice(from);
-    to.chunks_exact_mut(norm.scales.len()).for_each(|row| norm.apply(epsilon, row));
-}
-
-/// Adds a block's result to the residual stream, normalized first where the family does so.
-fn add_normed(norm: Option<&Norm>, epsilon: f32, block: &mut [f32], hidden: &mut [f32]) {
-    if let Some(norm) = norm {
-        block.chunks_exact_mut(norm.scales.len()).for_each(|row| norm.apply(epsilon, row));
-    }
-    hidden.iter_mut().zip(block).for_each(|(hidden, block)| *hidden += *block);
-}
-
-fn apply(linear: &Linear, x: &[f32], count: usize, out: &mut Vec<f32>) -> Result<(), ModelError> {
-    let rows = linear.product.rows();
-    out.resize(count * rows, 0.0);
-    linear.product.apply(x, count, out)?;
-    if let Some(bias) = &linear.bias {
-        for row in out.chunks_exact_mut(rows) {
-            row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
-        }
-    }
-    Ok(())
-}
-
-fn silu(x: f32) -> f32 {
-    x / (1.0 + (-x).exp())
-}
-
-/// The tanh approximation, as Gemma was trained with.
-fn gelu(x: f32) -> f32 {
-    const SQRT_2_OVER_PI: f32 = 0.797_884_6;
-    0.5 * x * (1.0 + (SQRT_2_OVER_PI * x * (1.0 + 0.044_715 * x * x)).tanh())
-}
-
-impl Linear {
-    pub(crate) fn run(&self, x: &[f32], count: usize, out: &mut Vec<f32>) -> Result<(), ModelError> {
-        apply(self, x, count, out)
+        let norm = (self.norm.scales.as_slice(), self.config.epsilon);
+        s.operand.take_normed(&self.compute, &s.projected, norm, wanted, &[&self.output])?;
+        let target = Target { weights: &self.output, bias: None, out: &mut s.logits };
+        s.operand.multiply(&self.compute, Write::Store, vec![target])
     }
 }

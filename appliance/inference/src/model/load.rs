@@ -1,4 +1,8 @@
 //! From a file to a model in memory, tensor by tensor, each of the shape that the configuration demands.
+//!
+//! The file is read in pieces of a few MiB that are packed as they come, not mapped: what was read of a mapped file counts as
+//! this process's memory until it is given back, and a mapped file that gets shorter ends the process with a signal, where
+//! reading it gives an error.
 
 use std::{
     fs::File,
@@ -10,7 +14,12 @@ use std::{
     },
 };
 
-use super::{Config, Gate, Layer, Linear, Model, Norm, Product, Qkv, Rope, product::CandleProduct};
+use cairn_kernels::{Compute, PackedMatrix, RopeTable};
+
+use super::{
+    Config, Gated, Layer, Linear, Model, Norm, Qkv, Weights,
+    product::{CandleProduct, packed_format},
+};
 use crate::{
     error::ModelError,
     gguf::{self, Gguf, TensorInfo, TensorType},
@@ -54,16 +63,25 @@ impl Source {
         Ok(bytes)
     }
 
-    /// A matrix of exactly this shape.
+    /// A matrix of exactly this shape, in the layout of the kernels where they have its format.
     pub(crate) fn matrix(
         &self,
+        compute: &Compute,
         name: &str,
         rows: usize,
         columns: usize,
-    ) -> Result<Box<dyn Product>, ModelError> {
+    ) -> Result<Weights, ModelError> {
         let info = self.info(name)?;
         expect_shape(name, info, rows, columns)?;
-        Ok(Box::new(CandleProduct::new(info, self.bytes(info)?)?))
+        let Some(format) = packed_format(info) else {
+            return Ok(Weights::Candle(CandleProduct::new(info, self.bytes(info)?)?));
+        };
+        let matrix = PackedMatrix::pack_from(compute.pool(), format, rows, columns, |offset, piece| {
+            self.file.read_exact_at(piece, info.start + offset)?;
+            self.read.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            Ok(())
+        });
+        Ok(Weights::Packed(matrix.map_err(|source| ModelError::Io { path: self.path.clone(), source })?))
     }
 
     /// A vector of exactly this length, as floats.
@@ -96,9 +114,15 @@ impl Source {
         Ok(self.optional_vector(name, length)?.map(|scales| Norm { scales }))
     }
 
-    pub(crate) fn linear(&self, name: &str, rows: usize, columns: usize) -> Result<Linear, ModelError> {
-        let product = self.matrix(&format!("{name}.weight"), rows, columns)?;
-        Ok(Linear { product, bias: self.optional_vector(&format!("{name}.bias"), rows)? })
+    pub(crate) fn linear(
+        &self,
+        compute: &Compute,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Linear, ModelError> {
+        let weights = self.matrix(compute, &format!("{name}.weight"), rows, columns)?;
+        Ok(Linear { weights, bias: self.optional_vector(&format!("{name}.bias"), rows)? })
     }
 }
 
@@ -115,16 +139,19 @@ fn expect_shape(name: &str, info: &TensorInfo, rows: usize, columns: usize) -> R
 
 /// Loads a model. `context` is the longest conversation that it will have: it chooses between the two sets of rotation
 /// factors of Phi-3.
-pub(crate) fn load(source: &Source, context: usize) -> Result<Model, ModelError> {
+pub(crate) fn load(source: &Source, context: usize, compute: Arc<Compute>) -> Result<Model, ModelError> {
     let config = Config::from_gguf(&source.header)?;
-    let embedding: Arc<dyn Product> =
-        source.matrix("token_embd.weight", config.vocabulary, config.hidden)?.into();
+    let table = |name: &str| -> Result<Arc<Weights>, ModelError> {
+        Ok(Arc::new(source.matrix(&compute, name, config.vocabulary, config.hidden)?))
+    };
+    let embedding = table("token_embd.weight")?;
     let output = if source.header.tensors.contains_key("output.weight") {
-        source.matrix("output.weight", config.vocabulary, config.hidden)?.into()
+        table("output.weight")?
     } else {
         Arc::clone(&embedding)
     };
-    let layers = (0..config.layers).map(|index| layer(source, &config, index)).collect::<Result<_, _>>()?;
+    let layers =
+        (0..config.layers).map(|index| layer(source, &compute, &config, index)).collect::<Result<_, _>>()?;
     Ok(Model {
         norm: source.norm("output_norm.weight", config.hidden)?,
         ropes: ropes(source, &config, context)?,
@@ -132,29 +159,30 @@ pub(crate) fn load(source: &Source, context: usize) -> Result<Model, ModelError>
         output,
         layers,
         config,
+        compute,
     })
 }
 
-fn layer(source: &Source, config: &Config, index: usize) -> Result<Layer, ModelError> {
+fn layer(source: &Source, compute: &Compute, config: &Config, index: usize) -> Result<Layer, ModelError> {
     let name = |part: &str| format!("blk.{index}.{part}");
     let (hidden, head, ffn) = (config.hidden, config.head, config.feed_forward);
     let (query, kv) = (config.query_width(), config.kv_width());
     let fused = config.family == Family::Phi3;
     let qkv = if fused {
-        Qkv::Fused(source.linear(&name("attn_qkv"), query + 2 * kv, hidden)?)
+        Qkv::Fused(source.linear(compute, &name("attn_qkv"), query + 2 * kv, hidden)?)
     } else {
         Qkv::Separate {
-            query: source.linear(&name("attn_q"), query, hidden)?,
-            key: source.linear(&name("attn_k"), kv, hidden)?,
-            value: source.linear(&name("attn_v"), kv, hidden)?,
+            query: source.linear(compute, &name("attn_q"), query, hidden)?,
+            key: source.linear(compute, &name("attn_k"), kv, hidden)?,
+            value: source.linear(compute, &name("attn_v"), kv, hidden)?,
         }
     };
     let gate = if fused {
-        Gate::Fused(source.linear(&name("ffn_up"), 2 * ffn, hidden)?)
+        Gated::Fused(source.linear(compute, &name("ffn_up"), 2 * ffn, hidden)?)
     } else {
-        Gate::Separate {
-            gate: source.linear(&name("ffn_gate"), ffn, hidden)?,
-            up: source.linear(&name("ffn_up"), ffn, hidden)?,
+        Gated::Separate {
+            gate: source.linear(compute, &name("ffn_gate"), ffn, hidden)?,
+            up: source.linear(compute, &name("ffn_up"), ffn, hidden)?,
         }
     };
     let slides = config.sliding.as_ref().filter(|sliding| index % sliding.period + 1 < sliding.period);
@@ -173,11 +201,11 @@ fn layer(source: &Source, config: &Config, index: usize) -> Result<Layer, ModelE
         qkv,
         query_norm: optional("attn_q_norm.weight", head, normed)?,
         key_norm: optional("attn_k_norm.weight", head, normed)?,
-        attention_output: source.linear(&name("attn_output"), hidden, query)?,
+        attention_output: source.linear(compute, &name("attn_output"), hidden, query)?,
         attention_post_norm: optional("post_attention_norm.weight", hidden, gemma)?,
         ffn_norm: source.norm(&name("ffn_norm.weight"), hidden)?,
         gate,
-        down: source.linear(&name("ffn_down"), hidden, ffn)?,
+        down: source.linear(compute, &name("ffn_down"), hidden, ffn)?,
         ffn_post_norm: optional("post_ffw_norm.weight", hidden, gemma)?,
         window: slides.map(|sliding| sliding.window),
         rope: usize::from(slides.is_some()),
@@ -185,18 +213,23 @@ fn layer(source: &Source, config: &Config, index: usize) -> Result<Layer, ModelE
 }
 
 /// The rotations: of all layers, and of sliding layers where there are some.
-fn ropes(source: &Source, config: &Config, context: usize) -> Result<Vec<Rope>, ModelError> {
-    let pairs = config.rope.dimensions / 2;
-    let long = config.rope.original_context.is_some_and(|original| context > original);
+fn ropes(source: &Source, config: &Config, context: usize) -> Result<Vec<RopeTable>, ModelError> {
+    let rope = &config.rope;
+    let long = rope.original_context.is_some_and(|original| context > original);
     let name = match config.family {
         Family::Phi3 if long => "rope_factors_long.weight",
         Family::Phi3 => "rope_factors_short.weight",
         _ => "rope_freqs.weight",
     };
-    let factors = source.optional_vector(name, pairs)?;
-    let mut ropes = vec![Rope::new(&config.rope, config.rope.base, config.rope.stretch, factors.as_deref())];
+    let factors = source.optional_vector(name, rope.dimensions / 2)?;
+    let positions = context.min(config.context);
+    let table = |base: f32, stretch: f32, factors: Option<&[f32]>| -> Result<RopeTable, ModelError> {
+        let table = RopeTable::new(rope.dimensions, base, 1.0 / stretch, factors, positions)?;
+        Ok(table.with_magnitude(rope.magnitude))
+    };
+    let mut ropes = vec![table(rope.base, rope.stretch, factors.as_deref())?];
     if let Some(sliding) = &config.sliding {
-        ropes.push(Rope::new(&config.rope, sliding.base, 1.0, None));
+        ropes.push(table(sliding.base, 1.0, None)?);
     }
     Ok(ropes)
 }
