@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::LazyLock,
+    time::{Duration, Instant},
 };
 
 use cairn_library::{
@@ -34,33 +35,43 @@ const PAGES: &[&str] =
 /// Share of the words that poppler finds which must be found here.
 const RECALL: f64 = 0.97;
 
+/// How long another process may hold the system's package lists.
+const LISTS_WITHIN: Duration = Duration::from_secs(120);
+
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(fetch);
 
+/// Fetched by one of the tests, while the others, each a process of its own, wait for it.
 fn fetch() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real-documents");
+    fs::create_dir_all(&folder).unwrap();
+    let lock = File::create(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
     let done = folder.join("complete");
     if done.exists() {
         return folder;
     }
-    fs::create_dir_all(&folder).unwrap();
-    let run = |command: &mut Command| {
-        command.current_dir(&folder).output().is_ok_and(|output| output.status.success())
+    let run = |command: &mut Command| -> Result<(), String> {
+        let output = command.current_dir(&folder).output().map_err(|error| error.to_string())?;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into()) }
     };
-    let download = || run(Command::new("apt-get").arg("-q").arg("download").args(PACKAGES));
-    assert!(
-        download() || (run(Command::new("apt-get").args(["-q", "update"])) && download()),
-        "the packages {PACKAGES:?} could not be fetched with apt-get; this test reads the documents in them"
-    );
+    let download = || run(Command::new("apt-get").args(["-q", "download"]).args(PACKAGES));
+    let deadline = Instant::now() + LISTS_WITHIN;
+    while let Err(why) = download() {
+        // Somebody else may be renewing the lists at this moment; then theirs are as good as ours.
+        let renewed = run(Command::new("apt-get").args(["-q", "update"]));
+        assert!(
+            Instant::now() < deadline,
+            "the packages {PACKAGES:?}, whose documents this test reads, could not be fetched: {why} {renewed:?}"
+        );
+    }
     for entry in fs::read_dir(&folder)
         .unwrap()
         .flatten()
         .filter(|entry| entry.path().extension().is_some_and(|e| e == "deb"))
     {
-        assert!(
-            run(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(".")),
-            "{:?} could not be unpacked",
-            entry.path()
-        );
+        if let Err(why) = run(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(".")) {
+            panic!("{:?} could not be unpacked: {why}", entry.path());
+        }
     }
     File::create(done).unwrap();
     folder
