@@ -1,0 +1,229 @@
+//! What lies around rounds: live events across instances, files, the time, limits, the fleet page, going away.
+
+mod support;
+
+use std::time::Duration;
+
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use cairn_gateway::{fleet::accounts, limits::Limits};
+use cairn_sync::{
+    BlobId, RecordId,
+    http::{
+        AUTHORIZATION, BLOBS, Code, EVENTS, Event, PROTOCOL_HEADER, REPORT, Report, SNAPSHOT,
+        SnapshotRequest, TIME, TimeStatement, UPLOADED_HEADER,
+        pack::{frame_length, pack, unframe},
+        time::{NONCE, hex, signed, unhex},
+    },
+    session::{Failure, Stop},
+};
+use futures::StreamExt;
+use support::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_on_one_instance_is_heard_on_the_other_until_it_goes_away() {
+    let world = World::new().await;
+    let (one, two) = (world.instance().await, world.instance().await);
+    let mut writer = Hub::enrol(&one.url, world.token().await).await;
+    let listener = Hub::enrol(&one.url, world.token().await).await;
+    let response = client()
+        .get(format!("{}{EVENTS}", two.url))
+        .header(AUTHORIZATION, listener.credential.bearer())
+        .send()
+        .await
+        .unwrap();
+    assert!(response.status().is_success());
+    let mut body = response.bytes_stream();
+    let mut text = String::new();
+    let mut heard = Vec::new();
+    let mut wrote = false;
+    let all = async {
+        while let Some(Ok(bytes)) = body.next().await {
+            text.push_str(std::str::from_utf8(&bytes).unwrap());
+            while let Some((line, rest)) = text.split_once('\n') {
+                heard.push(serde_json::from_str::<Event>(line).unwrap());
+                text = rest.to_owned();
+            }
+            if !wrote {
+                wrote = true;
+                writer.write(RecordId::new(), &notice("Water"));
+                writer.sync(&one.url).await;
+            }
+            if heard.contains(&Event::Newer(1)) {
+                two.stop.cancel();
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, all).await.expect("nothing was heard");
+    assert_eq!(heard.first(), Some(&Event::Newer(0)));
+    assert!(heard.iter().any(|event| matches!(event, Event::Present(present) if !present.is_empty())));
+    assert_eq!(heard.last(), Some(&Event::Drain));
+    until("the instance to be gone", || async {
+        client().get(format!("{}/healthz", two.url)).send().await.err()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_hub_is_filled_in_one_stream_and_files_go_on_where_they_broke_off() {
+    let world = World::new().await;
+    let one = world.instance().await;
+    let mut writer = Hub::enrol(&one.url, world.token().await).await;
+    for n in 0..1_100 {
+        writer.write(RecordId::new(), &notice(&format!("Notice {n}")));
+        if writer.waiting.len() == 500 {
+            writer.sync(&one.url).await;
+        }
+    }
+    writer.sync(&one.url).await;
+
+    let mut fresh = Hub::enrol(&one.url, world.token().await).await;
+    let packed = pack(&SnapshotRequest { cursors: fresh.cursors.clone() }).unwrap();
+    let response = client()
+        .post(format!("{}{SNAPSHOT}", one.url))
+        .header(AUTHORIZATION, fresh.credential.bearer())
+        .header("content-type", cairn_sync::http::CBOR)
+        .body(packed.bytes)
+        .send()
+        .await
+        .unwrap();
+    let bytes = response.bytes().await.unwrap();
+    let (mut rest, mut pages) = (&*bytes, 0);
+    while let Some(prefix) = rest.first_chunk() {
+        let (frame, after) = rest.split_at(frame_length(*prefix).unwrap());
+        let page: cairn_sync::http::Page = unframe(frame).unwrap();
+        let asked = cairn_sync::http::Page::asked(fresh.credential.hub, fresh.cursors.clone(), fresh.ticket);
+        let reply = page.into_reply(&asked);
+        fresh.take(&asked, reply);
+        rest = after;
+        pages += 1;
+    }
+    assert_eq!(pages, 2);
+    assert_eq!(fresh.records, writer.records);
+    fresh.sync(&one.url).await;
+
+    let content: Vec<u8> = (0..700_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let url = format!("{}{BLOBS}/{}", one.url, BlobId::of(&content));
+    let bearer = fresh.credential.bearer();
+    let put = |start: usize, end: usize| {
+        client()
+            .put(&url)
+            .header(AUTHORIZATION, &bearer)
+            .header("content-range", format!("bytes {start}-{}/{}", end - 1, content.len()))
+            .body(content.get(start..end).unwrap().to_vec())
+            .send()
+    };
+    let uploaded = |response: &reqwest::Response| {
+        response.headers().get(UPLOADED_HEADER).unwrap().to_str().unwrap().to_owned()
+    };
+    let half = put(0, 400_000).await.unwrap();
+    assert_eq!((half.status().as_u16(), uploaded(&half)), (202, "262144".to_owned()));
+    let wrong = put(400_000, 700_000).await.unwrap();
+    assert_eq!((wrong.status().as_u16(), uploaded(&wrong)), (409, "262144".to_owned()));
+    assert_eq!(put(262_144, 700_000).await.unwrap().status().as_u16(), 201);
+    let part = client()
+        .get(&url)
+        .header(AUTHORIZATION, &bearer)
+        .header("range", "bytes=300000-")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(part.status().as_u16(), 206);
+    assert_eq!(part.bytes().await.unwrap(), content.get(300_000..).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_is_signed_and_what_is_too_much_or_too_new_is_said() {
+    let world = World::new().await;
+    let narrow = Limits { per_second: 0.01, burst: 2.0, ..Limits::default() };
+    let one = world.instance_with(narrow).await;
+    let hub = Hub::enrol(&one.url, world.token().await).await;
+
+    let nonce: [u8; NONCE] = random();
+    let url = format!("{}{TIME}?nonce={}", one.url, hex(&nonce));
+    let statement: TimeStatement =
+        serde_json::from_slice(&client().get(url).send().await.unwrap().bytes().await.unwrap()).unwrap();
+    let key = unhex::<32>(&one.service.time.public()).unwrap();
+    let signature = unhex::<64>(&statement.signature).unwrap();
+    let key = UnparsedPublicKey::new(&ED25519, key);
+    key.verify(&signed(&nonce, statement.unix_ms), &signature).unwrap();
+    assert!(key.verify(&signed(&nonce, statement.unix_ms + 1), &signature).is_err());
+    assert!(key.verify(&signed(&[0; NONCE], statement.unix_ms), &signature).is_err());
+
+    let newer =
+        client().get(format!("{}{TIME}", one.url)).header(PROTOCOL_HEADER, "7-9").send().await.unwrap();
+    let (failure, problem) = answer(newer).await.unwrap_err();
+    assert_eq!(problem.unwrap().code, Code::Protocol);
+    assert!(
+        matches!(failure, Failure::Stop(Stop::Protocol(why)) if why.contains("gateway's software is too old"))
+    );
+
+    for _ in 0..2 {
+        hub.send(&one.url, &hub.request()).await.ok();
+    }
+    let (failure, _) = hub.send(&one.url, &hub.request()).await.unwrap_err();
+    assert!(matches!(failure, Failure::Busy { retry_after_ms: Some(wait) } if wait > 10_000), "{failure:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fleet_page_shows_a_maintainer_their_hubs_and_nobody_else() {
+    let world = World::new().await;
+    let one = world.instance().await;
+    let hub = Hub::enrol(&one.url, world.token().await).await;
+    let report = Report {
+        name: "Mill <b>Road</b>".to_owned(),
+        version: "0.2.0".to_owned(),
+        queue: 17,
+        conflicts: 3,
+        ..Report::default()
+    };
+    post_json(&client(), &one.url, REPORT, Some(&hub.credential), &report).await.unwrap();
+
+    let no_redirects = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(170))
+        .build()
+        .unwrap();
+    let fleet = format!("{}/fleet/{}", one.url, world.community);
+    let stranger = no_redirects.get(&fleet).send().await.unwrap();
+    assert_eq!(stranger.status().as_u16(), 303);
+
+    let owner = world.cluster.url("owner");
+    accounts::set(&owner, "ana", "a long enough one", &[world.community]).await.unwrap();
+    accounts::set(&owner, "ben", "a long enough one", &[]).await.unwrap();
+    let sign_in = async |login: &str, password: &str| {
+        let form = format!("login={login}&password={}", password.replace(' ', "+"));
+        let response = no_redirects
+            .post(format!("{}/fleet/sign-in", one.url))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .unwrap();
+        let cookie = response.headers().get("set-cookie").map(|value| value.to_str().unwrap().to_owned());
+        cookie.and_then(|cookie| cookie.split(';').next().map(str::to_owned))
+    };
+    assert_eq!(sign_in("ana", "another long one").await, None);
+    let (ana, ben) = (
+        sign_in("ana", "a long enough one").await.unwrap(),
+        sign_in("ben", "a long enough one").await.unwrap(),
+    );
+    let page = no_redirects.get(&fleet).header("cookie", &ana).send().await.unwrap().text().await.unwrap();
+    for expected in ["Lower Valley", "Mill &lt;b&gt;Road", "0.2.0", ">17<", ">3<", "just now"] {
+        assert!(page.contains(expected), "{expected} is missing");
+    }
+    assert_eq!(no_redirects.get(&fleet).header("cookie", &ben).send().await.unwrap().status().as_u16(), 404);
+
+    // A form from another page lacks the token; one from this page revokes the hub.
+    let retire = format!("{fleet}/{}/retire", hub.credential.hub);
+    let form_token =
+        page.split("name=\"form_token\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    for (token, status) in [("guessed", 403), (form_token, 303)] {
+        let post = no_redirects.post(&retire).header("cookie", &ana);
+        let form = post
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("form_token={token}"));
+        assert_eq!(form.send().await.unwrap().status().as_u16(), status);
+    }
+    let (failure, _) = hub.send(&one.url, &hub.request()).await.unwrap_err();
+    assert_eq!(failure, Failure::Stop(Stop::Revoked));
+}
