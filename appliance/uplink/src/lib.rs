@@ -10,6 +10,7 @@ pub mod connectivity;
 mod router;
 pub mod sync;
 mod tls;
+pub mod updates;
 
 pub use cloud::{CloudModel, Endpoint, EndpointError};
 pub use connectivity::Connectivity;
