@@ -194,14 +194,14 @@ fn learn(
         if is_expired && channel.enforces_expiry(clock) {
             // Root metadata stay in force until newer ones come, expired or not; anything else is not taken over.
             if role == Role::Root {
-                memory.files.insert(name.to_owned(), text.clone());
+                keep(memory, name, text);
             }
             return Err(Error::Expired { role, expired: ends, now });
         }
         if is_expired {
             expired.push(role);
         }
-        memory.files.insert(name.to_owned(), text.clone());
+        keep(memory, name, text);
         if role == Role::Root && done {
             // Where keys were replaced, `tough` forgets what the old ones signed (recovery from fast-forward).
             for gone in ["timestamp.json", "snapshot.json"] {
@@ -213,15 +213,19 @@ fn learn(
     }
     if whole {
         // Delegated roles.
-        for (name, text) in seen {
-            memory
-                .files
-                .entry(name.clone())
-                .and_modify(|old| old.clone_from(text))
-                .or_insert_with(|| text.clone());
-        }
+        seen.iter().for_each(|(name, text)| keep(memory, name, text));
     }
     Ok(if channel.enforces_expiry(clock) { Freshness::Proven } else { Freshness::Unproven { expired } })
+}
+
+/// Remembers a file, unless it says what is remembered already: `tough` writes the same metadata in another order each time,
+/// and a hub that looks every few hours must not wear its card for that.
+fn keep(memory: &mut Memory, name: &str, text: &str) {
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    let known = memory.file(name).and_then(value);
+    if known.is_none() || known != value(text) {
+        memory.files.insert(name.to_owned(), text.to_owned());
+    }
 }
 
 /// When a role's metadata expire, in seconds since 1970.
