@@ -1,0 +1,246 @@
+//! Two hubs and a gateway that decides with the real engine, over HTTP on this machine: the whole way from a person's
+//! write on one hub to the other one, with a login page in between and answers that get lost.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State as Shared,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use cairn_store::{OpenOptions, Part, Store, Viewer};
+use cairn_sync::{
+    CommunityId, Fields, Kind,
+    admission::{Admission, Seat},
+    batch::WorkingSet,
+    checksum::Checksum,
+    http::{
+        self, Code, Credential, Enrol, EnrolToken, Enrolled, GATEWAY_HEADER, NewIdentity, Problem, Secret,
+        pack,
+    },
+    wire::{Cursor, PROTOCOL, Reply, Request, ScopeId},
+};
+use cairn_uplink::sync::{Running, State, Status, Sync, Transport};
+
+const ALL: Viewer = Viewer::system(Part::Console);
+
+/// Everything that the gateway knows; nothing of it is ever forgotten here.
+#[derive(Default)]
+struct Gateway {
+    set: WorkingSet,
+    seats: BTreeMap<cairn_sync::HubId, Seat>,
+    tickets: u64,
+    /// How many requests a login page answers before the gateway is reached.
+    portal: u32,
+    /// How many answers get lost after the gateway has taken the request in.
+    lose: u32,
+}
+
+type Gate = Arc<Mutex<Gateway>>;
+
+fn says(status: u16, body: Vec<u8>) -> Response {
+    (StatusCode::from_u16(status).unwrap(), [(GATEWAY_HEADER, "test")], body).into_response()
+}
+
+fn problem(code: Code) -> Response {
+    let body = serde_json::to_vec(&Problem::new(code, "no")).unwrap();
+    let headers = [(GATEWAY_HEADER, "test"), ("content-type", http::PROBLEM_JSON)];
+    (StatusCode::from_u16(code.status()).unwrap(), headers, body).into_response()
+}
+
+fn enrolled(hub: cairn_sync::HubId) -> Response {
+    let enrolled = Enrolled {
+        community: CommunityId::from_bytes([1; 16]),
+        community_name: "North shore".to_owned(),
+        hub,
+        time_key: "00".repeat(32),
+    };
+    says(200, serde_json::to_vec(&enrolled).unwrap())
+}
+
+async fn enrol(body: Bytes) -> Response {
+    enrolled(serde_json::from_slice::<Enrol>(&body).unwrap().hub)
+}
+
+async fn identity(body: Bytes) -> Response {
+    enrolled(serde_json::from_slice::<NewIdentity>(&body).unwrap().hub)
+}
+
+async fn round(Shared(gate): Shared<Gate>, headers: HeaderMap, body: Bytes) -> Response {
+    let mut gateway = gate.lock().unwrap();
+    if gateway.portal > 0 {
+        gateway.portal -= 1;
+        return (StatusCode::OK, "<html>Please accept our terms</html>").into_response();
+    }
+    let encoding = headers.get("content-encoding").map(|value| value.to_str().unwrap());
+    let request: Request = pack::unpack(&body, encoding).unwrap();
+    let bearer = headers["authorization"].to_str().unwrap();
+    assert_eq!(Credential::from_bearer(bearer).unwrap().hub, request.hub);
+    let seat = gateway.seats.get(&request.hub).copied().unwrap_or_default();
+    if seat.admit(&request) == Admission::Copy {
+        return problem(Code::Copy);
+    }
+    let reply = gateway.serve(&request, seat);
+    if gateway.lose > 0 {
+        gateway.lose -= 1;
+        return says(502, Vec::new());
+    }
+    let packed = pack::pack(&reply).unwrap();
+    let mut response = says(200, packed.bytes);
+    if let Some(encoding) = packed.encoding {
+        response.headers_mut().insert("content-encoding", encoding.parse().unwrap());
+    }
+    response
+}
+
+impl Gateway {
+    fn serve(&mut self, request: &Request, seat: Seat) -> Reply {
+        self.tickets += 1;
+        let seat = seat.served(request, self.tickets);
+        self.seats.insert(request.hub, seat);
+        let written = self.set.apply(&request.changes, |_| true);
+        self.set.version = written.version;
+        let newer = |record: &&cairn_sync::record::RecordState| {
+            request.cursors.get(&record.project.into()).is_some_and(|cursor| record.version > cursor.version)
+        };
+        let mut records: Vec<_> = self.set.records.values().filter(newer).cloned().collect();
+        records.sort_by_key(|record| record.version);
+        let version = self.set.version;
+        let sum = |scope: ScopeId| {
+            let mut sum = Checksum::default();
+            let records = self.set.records.values();
+            records
+                .filter(|record| ScopeId::from(record.project) == scope)
+                .for_each(|record| sum.add(record));
+            sum
+        };
+        Reply {
+            protocol: PROTOCOL,
+            request: request.request,
+            ticket: seat.ticket,
+            outcomes: written.outcomes,
+            records,
+            cursors: request.cursors.iter().map(|(scope, at)| (*scope, Cursor { version, ..*at })).collect(),
+            horizons: BTreeMap::new(),
+            reread: Vec::new(),
+            withheld: Vec::new(),
+            more: false,
+            checksums: request.cursors.keys().map(|scope| (*scope, sum(*scope))).collect(),
+        }
+    }
+}
+
+struct Hub {
+    store: Store,
+    sync: Sync,
+    _running: Running,
+    _dir: tempfile::TempDir,
+}
+
+impl Hub {
+    async fn enrolled(url: &str, at: u8) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = OpenOptions { upkeep: false, ..OpenOptions::default() };
+        let (store, _) = Store::open(dir.path(), options).unwrap();
+        let (sync, running) = Sync::start(store.clone(), format!("hub {at}"), None).await.unwrap();
+        let token =
+            EnrolToken { community: CommunityId::from_bytes([1; 16]), secret: Secret::from_random([at; 32]) };
+        assert!(
+            sync.enrol(&token.reveal(), url, Transport::Https, "hub").await.is_err(),
+            "plain http is refused"
+        );
+        sync.enrol(&token.reveal(), url, Transport::PlainLoopback, "hub").await.unwrap();
+        Self { store, sync, _running: running, _dir: dir }
+    }
+
+    /// Waits until synchronisation stands as wanted.
+    async fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        let mut watch = self.sync.watch();
+        let found =
+            tokio::time::timeout(Duration::from_secs(180), watch.wait_for(|status| wanted(status))).await;
+        match found {
+            Ok(status) => status.unwrap().clone(),
+            Err(_) => panic!("{what}: {:?}", self.sync.status()),
+        }
+    }
+}
+
+fn notice(title: &str) -> Fields {
+    Fields::from([("title".to_owned(), title.into()), ("level".to_owned(), "info".into())])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_on_one_hub_is_read_on_the_other() {
+    let gate = Gate::default();
+    let router = Router::new()
+        .route(http::SYNC, post(round))
+        .route(http::ENROL, post(enrol))
+        .route(http::IDENTITY, post(identity))
+        .with_state(Arc::clone(&gate));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+
+    // A login page answers first, then an answer gets lost after the gateway has taken the request in.
+    gate.lock().unwrap().portal = 1;
+    let one = Hub::enrolled(&url, 1).await;
+    let status = one.until("the login page is recognised", |status| status.trouble.is_some()).await;
+    assert!(status.trouble.unwrap().contains("login page"));
+    gate.lock().unwrap().lose = 1;
+    let record = one.store.create(&ALL, Kind::Notice, None, notice("Water"), None).await.unwrap();
+    one.sync.now();
+    one.until("the queue is empty", |status| {
+        status.figures.queue == 0 && status.state == State::Idle && status.last_success_ms.is_some()
+    })
+    .await;
+    assert_eq!(gate.lock().unwrap().set.version, 1, "sent twice is done once");
+
+    let two = Hub::enrolled(&url, 2).await;
+    two.until("the second hub has asked", |status| status.last_success_ms.is_some()).await;
+    assert_eq!(two.store.get(&ALL, record.id).await.unwrap().text("title"), "Water");
+
+    // Both change the title without knowing of each other: a person has to choose.
+    let title = |text: &str| Fields::from([("title".to_owned(), text.into())]);
+    one.store.update(&ALL, record.id, title("Water at noon"), None, None).await.unwrap();
+    one.sync.now();
+    one.until("the first has sent", |status| status.figures.queue == 0 && status.state == State::Idle).await;
+    two.store.update(&ALL, record.id, title("Water at nine"), None, None).await.unwrap();
+    two.sync.now();
+    two.until("the second learns of the conflict", |status| status.figures.conflicts == 1).await;
+    let open = two.store.conflicts(&ALL, None, 10).await.unwrap();
+    two.store.settle(&ALL, &open[0].key, cairn_store::Choice::Incoming, None).await.unwrap();
+    two.sync.now();
+    two.until("the decision is sent", |status| {
+        status.figures.queue == 0 && status.figures.conflicts == 0 && status.state == State::Idle
+    })
+    .await;
+    one.sync.now();
+    let mut changes = one.store.subscribe();
+    let settled = async {
+        while one.store.get(&ALL, record.id).await.unwrap().text("title") != "Water at nine" {
+            drop(changes.recv().await);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(180), settled)
+        .await
+        .expect("the first hub hears of the decision");
+    assert_eq!(one.store.conflicts_waiting(&ALL).await.unwrap(), 0);
+    let log = two.store.sync_log(10).await.unwrap();
+    assert!(log.iter().any(|line| line.worked && line.up > 0), "{log:?}");
+    serving.abort();
+}
