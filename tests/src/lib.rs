@@ -5,8 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod environment;
 pub mod http;
 pub mod hub;
+pub mod keeper;
+pub mod model;
 pub mod simulation;
 pub mod wait;

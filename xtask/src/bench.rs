@@ -1,54 +1,133 @@
-//! `cargo xtask bench`: the figures of docs/BENCHMARKS.md.
+//! `cargo xtask bench`: the figures of docs/BENCHMARKS.md, printed and written there.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    setup, step,
+    setup,
+    step::{self, section},
     test::cargo,
-    workspace::{root, target},
+    workspace::{self, root, target},
 };
+
+/// Where the figures stand.
+const FILE: &str = "docs/BENCHMARKS.md";
+/// Sizes of libraries that searches are measured in, passages.
+const LIBRARIES: [&str; 3] = ["1000", "10000", "50000"];
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
     /// What to measure
-    #[arg(value_enum, default_values_t = [What::Hub, What::Store])]
+    #[arg(value_enum, default_values_t = [What::Hub, What::Search, What::Store])]
     what: Vec<What>,
-    /// The generating model (GGUF) that answers while the hub is measured
+    /// The generating model (GGUF) that answers while the hub is measured [default: one that is made here]
     #[arg(long)]
     model: Option<PathBuf>,
+    /// Print only; leave docs/BENCHMARKS.md as it is
+    #[arg(long)]
+    no_write: bool,
+    /// Fewer model files where engines are compared
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// Memory, start, first passage, requests while an answer is generated
+    /// Start, memory, indexing, first passage, requests while an answer is written
     Hub,
-    /// Writes, pages, search at 1k, 10k and 50k passages
+    /// Searches by words and meaning at 1k, 10k and 50k passages
+    Search,
+    /// Writes, pages at 1k and 100k records, each part of the search by itself
     Store,
+    /// Our engine, candle-transformers and llama.cpp in turn on the same files and cores
+    Inference,
 }
 
-/// Builds with optimization, then runs the program that measures.
+/// Builds with optimization, runs the programs that measure, and writes down what they print.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let model = setup::for_running()?;
     for what in &args.what {
-        match what {
-            What::Hub => {
-                step::show("Building the hub", cargo("build").args(["--release", "--package", "cairn"]))?;
-                let mut bench = cargo("run");
-                bench.args(["--release", "--package", "cairn-tests", "--bin", "bench-hub", "--"]);
-                bench.arg(root().join("appliance/library/sample")).args(&args.model);
-                bench.env("CAIRN_BIN", target().join("release/cairn")).env("CAIRN_EMBEDDING_MODEL", &model);
-                step::show("Measuring the hub", &mut bench)?;
-            }
-            What::Store => {
-                let mut bench = cargo("run");
-                bench.args(["--release", "--package", "cairn-store", "--example", "store_bench"]);
-                step::show("Measuring the store", &mut bench)?;
-            }
+        let (title, command, measured) = match what {
+            What::Hub => ("hub", "cargo xtask bench hub", hub(args)?),
+            What::Search => ("search", "cargo xtask bench search", search()?),
+            What::Store => ("store", "cargo xtask bench store", store()?),
+            What::Inference => ("inference", "cargo xtask bench inference", inference(args.quick)?),
+        };
+        if !args.no_write {
+            section::write(FILE, title, &format!("`{command}`, {}.\n\n{measured}", machine()?))?;
         }
     }
     Ok(())
+}
+
+fn hub(args: &BenchArgs) -> Result<String> {
+    let model = setup::for_running()?;
+    step::show("Building the hub", cargo("build").args(["--release", "--package", "cairn"]))?;
+    let mut bench = cargo("run");
+    bench.args(["--release", "--package", "cairn-tests", "--bin", "bench-hub", "--"]);
+    bench.arg(root().join("appliance/library/sample")).args(&args.model);
+    bench.env("CAIRN_BIN", target().join("release/cairn")).env("CAIRN_EMBEDDING_MODEL", &model);
+    step::show_and_keep("Measuring the hub", &mut bench)
+}
+
+fn search() -> Result<String> {
+    let mut lines = String::from("Hybrid search, without the embedding of the question:\n\n```text\n");
+    for passages in LIBRARIES {
+        let mut bench = example("cairn-library", "evaluate");
+        bench.args(["--", "--latency", passages]);
+        lines += &step::show_and_keep(&format!("Measuring searches in {passages} passages"), &mut bench)?;
+    }
+    Ok(lines + "```\n")
+}
+
+fn store() -> Result<String> {
+    let mut bench = example("cairn-store", "store_bench");
+    Ok(format!("```text\n{}```\n", step::show_and_keep("Measuring the store", &mut bench)?))
+}
+
+fn inference(quick: bool) -> Result<String> {
+    let cache = workspace::cache();
+    let python = setup::python::peers(&cache)?;
+    let mut bench = example("cairn-inference", "compare-engines");
+    bench.arg("--").arg("--python").arg(python).arg("--folder").arg(cache.join("bench"));
+    bench.arg("--script").arg(root().join("tests/agreement/bench_llama.py"));
+    if quick {
+        bench.arg("--quick");
+    }
+    step::show_and_keep("Comparing engines", &mut bench)
+}
+
+fn example(package: &str, name: &str) -> Command {
+    let mut command = cargo("run");
+    command.args(["--release", "--quiet", "--package", package, "--example", name]);
+    command
+}
+
+/// On what and when it was measured, so that nobody compares figures of different machines unawares.
+fn machine() -> Result<String> {
+    let date = Command::new("date").arg("+%Y-%m-%d").output().context("date cannot be started")?;
+    let read = |path: &str| fs::read_to_string(Path::new(path)).unwrap_or_default();
+    let (cpus, memory, load) = (read("/proc/cpuinfo"), read("/proc/meminfo"), read("/proc/loadavg"));
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_once(':').map_or_else(String::new, |(_, value)| value.trim().to_owned())
+    };
+    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let kib: u64 = field(&memory, "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
+    let model = match field(&cpus, "model name") {
+        name if name.is_empty() => std::env::consts::ARCH.to_owned(),
+        name => name,
+    };
+    Ok(format!(
+        "{} on {cores} cores ({model}), {} GiB of memory, load average {} before the start",
+        String::from_utf8_lossy(&date.stdout).trim(),
+        kib.div_ceil(1 << 20),
+        load.split_whitespace().next().unwrap_or("unknown"),
+    ))
 }

@@ -16,6 +16,7 @@ use crate::step;
 
 // Depends on the standard library only, so that this tool needs none of the product's crates to be built.
 #[allow(dead_code, reason = "the conversion writes fewer kinds of values than the product's own tools")]
+#[allow(unreachable_pub, reason = "in its own crate the module is part of the public interface")]
 #[path = "../../appliance/inference/src/gguf/write.rs"]
 mod gguf;
 

@@ -1,8 +1,10 @@
 //! Steps that tell what they do, for how long, and what went wrong.
 
+pub(crate) mod section;
+
 use std::{
     fs::File,
-    io::{IsTerminal, Write},
+    io::{BufRead, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -30,6 +32,27 @@ pub(crate) fn show(what: &str, command: &mut Command) -> Result<()> {
         bail!("{what}: {} ended with {status}", name_of(command));
     }
     Ok(())
+}
+
+/// As [`show`], and keeps what the command wrote to its standard output.
+pub(crate) fn show_and_keep(what: &str, command: &mut Command) -> Result<String> {
+    say(what);
+    let program = name_of(command);
+    let spawned = command.stdout(Stdio::piped()).spawn();
+    let mut child = spawned.with_context(|| format!("{program} cannot be started"))?;
+    let output = child.stdout.take().with_context(|| format!("{program} has no output"))?;
+    let mut kept = String::new();
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        kept.push_str(&line);
+        kept.push('\n');
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{what}: {program} ended with {status}");
+    }
+    Ok(kept)
 }
 
 /// Runs a command quietly: a line with the time it takes; its output only when it fails, and in a log.

@@ -15,16 +15,17 @@ use crate::{
 pub(crate) struct TestArgs {
     /// Only the tests whose name contains this
     filter: Vec<String>,
-    /// Check formatting and lints first
+    /// Check the lints first as well
     #[arg(long)]
     lint: bool,
 }
 
 /// Sets up, builds and runs the tests. The test runner's closing lines come last.
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
+    formatting()?;
     let environment = setup::for_testing()?;
     if args.lint {
-        lint()?;
+        lints()?;
     }
     // Built with all packages at once: a build of the hub alone would choose other features of what it stands on and
     // compile most of it a second time.
@@ -36,7 +37,17 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
 
 /// Formatting and lints.
 pub(crate) fn lint() -> Result<()> {
-    step::show("Checking the formatting", cargo("fmt").args(["--all", "--check"]))?;
+    formatting()?;
+    lints()
+}
+
+/// A second's work that saves a wait of half an hour for an answer about spaces.
+fn formatting() -> Result<()> {
+    step::show("Checking the formatting", cargo("fmt").args(["--all", "--check"]))
+}
+
+/// Compiles everything a second time, because clippy shares nothing with a build.
+fn lints() -> Result<()> {
     let mut clippy = cargo("clippy");
     clippy.args(["--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]);
     step::show("Checking the lints", &mut clippy)

@@ -1,37 +1,51 @@
-//! The figures of a running hub: memory, start, first passage, and requests while an answer is generated.
+//! The figures of a running hub: start, memory, indexing, first passage, and requests while an answer is written.
 //!
-//! Started by `cargo xtask bench hub`. Prints a table for `docs/BENCHMARKS.md`. The machine may be noisy: every figure
-//! is the median of several runs, with the spread beside it.
+//! `bench-hub SAMPLE-LIBRARY [MODEL.gguf]`, started by `cargo xtask bench hub`. Prints the rows of a Markdown table, which that
+//! command writes to `docs/BENCHMARKS.md`. Without a model it makes one of the shape of SmolLM2-360M, whose answers mean
+//! nothing but cost the same. Every time is the median of several runs, with the 99th percentile beside it.
 
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use cairn_tests::{http, hub::Hub};
-use futures::StreamExt;
-use reqwest::{Client, RequestBuilder};
-use serde_json::json;
+use cairn_tests::{
+    answer::{Answer, name_of},
+    http,
+    hub::Hub,
+    keeper::Keeper,
+    model, wait,
+};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const STARTS: usize = 7;
 const QUESTIONS: usize = 15;
 /// Requests per client and kind.
 const REQUESTS: usize = 150;
-/// Records that one client creates; together they stay below what one account may change in a burst.
-const CREATIONS: usize = 35;
+/// Records that one client creates; those of both conditions together stay below what one account may change in a burst.
+const CREATIONS: usize = 18;
 /// Phones that ask at once.
 const CLIENTS: u8 = 8;
+/// Size of the document whose indexing is measured.
+const DOCUMENT_BYTES: usize = 1_000_000;
 const SETTLE: Duration = Duration::from_secs(5);
+/// How long the first word of an answer may take.
+const FIRST_WORD_WITHIN: Duration = Duration::from_secs(300);
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let sample =
         std::env::args_os().nth(1).map(PathBuf::from).context("give the folder of the sample library")?;
     let model = std::env::args_os().nth(2).map(PathBuf::from);
+    println!("| what | measured |\n|---|---|");
 
     let mut starts = Vec::new();
     let mut folder = TempDir::with_prefix("cairn-bench-")?;
@@ -42,40 +56,45 @@ async fn main() -> Result<()> {
         starts.push(begun.elapsed());
         folder = hub.stop().await?;
     }
-    row("start to first page", &mut starts, 1e3, "ms");
+    row("start to first page", &mut starts);
 
     let hub = Hub::start_in(folder).await?;
-    let token = claim(&hub).await?;
+    let keeper = Keeper::claim(&hub).await?;
     hub.command(&["library", "add", sample.to_str().context("a path that is not text")?]).await?;
-    wait_for_index(&hub).await?;
+    keeper.wait_until_indexed().await?;
     tokio::time::sleep(SETTLE).await;
-    println!("| idle memory, all processes, proportional set size | {} MiB |", memory_mib(&hub)?);
+    println!("| idle memory of all processes, without a generating model | {} |", memory(&hub)?);
 
     let mut passages = Vec::new();
     for n in 0..QUESTIONS {
         passages.push(first_passage(&hub, n).await?);
     }
-    row("question to first passages", &mut passages, 1e3, "ms");
+    row("question to first passages", &mut passages);
+    indexing(&hub, &keeper).await?;
 
-    let answering = match &model {
-        Some(model) => Some(keep_answering(&hub, model).await?),
-        None => None,
-    };
-    let condition = if answering.is_some() { "while an answer is generated" } else { "idle" };
     let hub = Arc::new(hub);
-    for (what, kind) in
-        [("first page", Kind::Home), ("search", Kind::Search), ("record creation", Kind::Create)]
-    {
-        let (per_second, mut times) = load(&hub, &token, kind).await?;
-        row(&format!("{what}, {CLIENTS} clients, {condition}"), &mut times, 1e3, "ms");
-        println!("| {what}, requests per second, {condition} | {per_second:.0} |");
-    }
-    if let Some(answering) = answering {
-        answering.abort();
-    }
+    requests(&hub, keeper.token(), "nothing else going on").await?;
+    let (model, whose) = match model {
+        Some(model) => (model, "the given model"),
+        None => (model::as_large_as_smollm2(hub.folder())?, "a model of the shape of SmolLM2-360M, Q4_0"),
+    };
+    hub.command(&["models", "add", model.to_str().context("a path that is not text")?]).await?;
+    let words = Arc::new(AtomicU64::new(0));
+    let answering = keep_answering(&hub, words.clone())?;
+    wait::until("the answer begins", FIRST_WORD_WITHIN, async || {
+        (words.load(Ordering::Relaxed) > 0).then_some(())
+    })
+    .await?;
+    let (begun, before) = (Instant::now(), words.load(Ordering::Relaxed));
+    requests(&hub, keeper.token(), &format!("while {whose} writes an answer")).await?;
+    let pace = (words.load(Ordering::Relaxed) - before) as f64 / begun.elapsed().as_secs_f64();
+    ensure!(pace > 0.0, "no answer was written meanwhile");
+    println!("| pieces of the answer per second meanwhile | {pace:.1} |");
+    answering.abort();
     Ok(())
 }
 
+/// What is asked of the hub.
 #[derive(Clone, Copy)]
 enum Kind {
     Home,
@@ -83,88 +102,125 @@ enum Kind {
     Create,
 }
 
-fn row(what: &str, times: &mut [Duration], scale: f64, unit: &str) {
+fn row(what: &str, times: &mut [Duration]) {
+    println!("| {what} | {} |", spread(times));
+}
+
+fn spread(times: &mut [Duration]) -> String {
     times.sort();
     let at = |share: f64| {
         let index = ((times.len().saturating_sub(1)) as f64 * share).round() as usize;
-        times.get(index).map_or(0.0, |time| time.as_secs_f64() * scale)
+        times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
-    println!("| {what} | median {:.1} {unit}, p99 {:.1} {unit} ({} runs) |", at(0.5), at(0.99), times.len());
+    format!("median {:.1} ms, p99 {:.1} ms ({} runs)", at(0.5), at(0.99), times.len())
 }
 
-async fn claim(hub: &Hub) -> Result<String> {
-    let client = http::builder().cookie_store(true).build()?;
-    let claim = json!({
-        "code": hub.claim_code()?, "hub_name": "Bench", "language": "en",
-        "name": "Keeper", "login": "keeper", "password": "a long enough passphrase",
-    });
-    let post = |path: &str| client.post(format!("{}{path}", hub.address())).header("Origin", hub.address());
-    post("/api/v1/setup/claim").json(&claim).send().await?.error_for_status()?;
-    let made = post("/api/v1/tokens").json(&json!({ "name": "bench" })).send().await?.error_for_status()?;
-    let made: serde_json::Value = made.json().await?;
-    Ok(made.get("token").and_then(|token| token.as_str()).context("no token")?.to_owned())
-}
-
-async fn wait_for_index(hub: &Hub) -> Result<()> {
-    cairn_tests::wait::until("everything is embedded", Duration::from_secs(600), async || {
-        let url = format!("{}/api/v1/index", hub.address());
-        let index: serde_json::Value = http::client().ok()?.get(url).send().await.ok()?.json().await.ok()?;
-        let number = |name: &str| index.get(name).and_then(serde_json::Value::as_u64);
-        let (passages, embedded) = (number("passages")?, number("embedded")?);
-        (passages > 0 && passages == embedded).then_some(())
-    })
-    .await
-}
-
-/// Memory of the process tree in MiB; what processes share is counted once.
-fn memory_mib(hub: &Hub) -> Result<u64> {
-    let mut kib = 0;
-    for process in hub.processes() {
-        let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+/// Memory of the process tree; what processes share is counted once.
+fn memory(hub: &Hub) -> Result<String> {
+    let of = |process: &i32| -> Result<f64> {
+        let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
         let line = text.lines().find(|line| line.starts_with("Pss:")).context("no Pss")?;
-        kib += line.split_whitespace().nth(1).context("no number")?.parse::<u64>()?;
-    }
-    Ok(kib / 1024)
+        Ok(line.split_whitespace().nth(1).context("no number")?.parse::<f64>()? / 1024.0)
+    };
+    let sum = |processes: &[i32]| processes.iter().map(of).sum::<Result<f64>>();
+    let (all, hub_role, infer) = (sum(&hub.processes())?, sum(&hub.role("hub"))?, sum(&hub.role("infer"))?);
+    Ok(format!(
+        "{all:.0} MiB (hub {hub_role:.0}, infer {infer:.0}, supervisor {:.0})",
+        all - hub_role - infer
+    ))
 }
 
+/// From the question to the event that holds the passages.
 async fn first_passage(hub: &Hub, n: usize) -> Result<Duration> {
     // Another question every time, so that nothing answers from memory.
     let text = format!("How much bleach makes {} litres of water safe to drink?", n + 2);
+    let client = http::client()?;
     let begun = Instant::now();
-    let answer = ask(&http::client()?, hub, &text).send().await?.error_for_status()?;
-    let mut body = answer.bytes_stream();
-    let mut seen = Vec::new();
-    while let Some(piece) = body.next().await {
-        seen.extend_from_slice(&piece?);
-        if String::from_utf8_lossy(&seen).contains("event: passages") {
-            return Ok(begun.elapsed());
+    Answer::ask(&client, hub.address(), &text).await?.until("passages").await?;
+    Ok(begun.elapsed())
+}
+
+/// A document of a megabyte: until its words are found, and how fast it is embedded after that.
+async fn indexing(hub: &Hub, keeper: &Keeper) -> Result<()> {
+    let file = hub.folder().join("megabyte.md");
+    fs::write(&file, megabyte())?;
+    let before = embedded(keeper).await?;
+    let begun = Instant::now();
+    hub.command(&["library", "add", file.to_str().context("a path that is not text")?]).await?;
+    let url = format!("{}/api/v1/search?mode=words&q=zephyranthes", hub.address());
+    let found: Value = http::client()?.get(url).send().await?.error_for_status()?.json().await?;
+    let hits = found.get("hits").and_then(Value::as_array).map_or(0, Vec::len);
+    ensure!(hits > 0, "the last word of the document is not found: {found}");
+    println!(
+        "| a Markdown file of 1 MB, until its last word is found | {:.2} s |",
+        begun.elapsed().as_secs_f64()
+    );
+    let begun = Instant::now();
+    keeper.wait_until_indexed().await?;
+    let rate = (embedded(keeper).await? - before) as f64 / begun.elapsed().as_secs_f64();
+    println!("| passages embedded per second | {rate:.1} |");
+    Ok(())
+}
+
+async fn embedded(keeper: &Keeper) -> Result<u64> {
+    let answer = keeper.request(reqwest::Method::GET, "/api/v1/index").send().await?;
+    let index: Value = answer.error_for_status()?.json().await?;
+    index.get("embedded").and_then(Value::as_u64).context("no count of what is embedded")
+}
+
+/// Made-up prose; its last word stands nowhere else.
+fn megabyte() -> String {
+    let mut text = String::from("# A megabyte\n");
+    let mut number = 88_172_645_463_325_252_u64;
+    for paragraph in 0.. {
+        text.push_str(&format!("\n## Part {paragraph}\n\n"));
+        for _ in 0..8 {
+            for word in 0..14 {
+                number ^= number << 13;
+                number ^= number >> 7;
+                number ^= number << 17;
+                let name = format!("word{:x}", number % 30_000);
+                text.push_str(if word == 0 { "The " } else { " " });
+                text.push_str(&name);
+            }
+            text.push_str(".\n");
+        }
+        if text.len() > DOCUMENT_BYTES {
+            break;
         }
     }
-    anyhow::bail!("the stream ended without passages")
+    text.push_str("\nThe end is a zephyranthes.\n");
+    text
 }
 
-fn ask(client: &Client, hub: &Hub, text: &str) -> RequestBuilder {
-    client
-        .post(format!("{}/api/v1/ask", hub.address()))
-        .header("Origin", hub.address())
-        .json(&json!({ "text": text }))
-}
-
-/// Installs a model and asks one question after the other, so that an answer is under way all the time.
-async fn keep_answering(hub: &Hub, model: &Path) -> Result<tokio::task::JoinHandle<()>> {
-    hub.command(&["models", "add", model.to_str().context("a path that is not text")?]).await?;
-    let url = format!("{}/api/v1/ask", hub.address());
-    let origin = hub.address().to_owned();
-    let client = http::client()?;
+/// Asks one question after the other, so that an answer is under way all the time; counts its pieces.
+fn keep_answering(hub: &Arc<Hub>, words: Arc<AtomicU64>) -> Result<tokio::task::JoinHandle<()>> {
+    let (hub, client) = (hub.clone(), http::client()?);
     Ok(tokio::spawn(async move {
         for n in 0..10_000_u32 {
-            let question = json!({ "text": format!("How do I purify {n} litres of water?") });
-            let request = client.post(&url).header("Origin", &origin).json(&question);
-            let Ok(answer) = request.send().await else { break };
-            let mut body = answer.bytes_stream();
-            while let Some(Ok(_)) = body.next().await {}
+            let text = format!("How much bleach makes {n} litres of water safe to drink?");
+            let Ok(mut answer) = Answer::ask(&client, hub.address(), &text).await else {
+                // More questions than one person may ask; the next one has its turn soon.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            };
+            while let Ok(Some(event)) = answer.next().await {
+                if name_of(&event) == "text" {
+                    words.fetch_add(1, Ordering::Relaxed);
+                }
+            }
         }
     }))
+}
+
+async fn requests(hub: &Arc<Hub>, token: &str, condition: &str) -> Result<()> {
+    for (what, kind) in
+        [("first page", Kind::Home), ("search", Kind::Search), ("record creation", Kind::Create)]
+    {
+        let (per_second, mut times) = load(hub, token, kind).await?;
+        println!("| {what}, {CLIENTS} clients, {condition} | {per_second:.0}/s, {} |", spread(&mut times));
+    }
+    Ok(())
 }
 
 /// Several phones at once, each from an address of its own as on a real network.
@@ -184,11 +240,15 @@ async fn load(hub: &Arc<Hub>, token: &str, kind: Kind) -> Result<(f64, Vec<Durat
 async fn phone(hub: &Hub, token: &str, kind: Kind, number: u8) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     let requests = if matches!(kind, Kind::Create) { CREATIONS } else { REQUESTS };
+    let mut client = None;
     for n in 0..requests {
-        // A phone makes some ten requests and goes; the next one comes from another address.
+        // A phone makes some ten requests over one connection and goes; the next one comes from another address.
         let last = u8::try_from(n / 10 + 1).unwrap_or(u8::MAX);
-        let address = IpAddr::V4(Ipv4Addr::new(127, 1, number, last));
-        let client = http::builder().local_address(address).build()?;
+        if n % 10 == 0 {
+            let address = IpAddr::V4(Ipv4Addr::new(127, 1, number, last));
+            client = Some(http::builder().local_address(address).build()?);
+        }
+        let client = client.as_ref().context("no client")?;
         let request = match kind {
             Kind::Home => client.get(hub.address()),
             Kind::Search => client.get(format!("{}/api/v1/search?q=water+{n}", hub.address())),

@@ -1,6 +1,5 @@
 //! What a bare machine lacks: system packages, the embedding model, the tools that tests compare against.
 
-pub(crate) mod documents;
 pub(crate) mod packages;
 pub(crate) mod python;
 

@@ -41,6 +41,7 @@ pub(crate) const TEST: &[Package] = &[
     package("pdftotext", "poppler-utils", "real documents to extract"),
     package("zimwriterfs", "zim-tools", "real ZIM archives to extract"),
     package("zip", "zip", "hostile archives"),
+    package("ip", "iproute2", "networks of the tests' own"),
 ];
 
 /// To make Python environments, where the system's Python cannot.

@@ -62,7 +62,13 @@ fn unpack(package: &str, documents: &Path, root: &Path) -> Result<(), EvaluateEr
     let io = |source| EvaluateError::Io { what: root.display().to_string(), source };
     let download = documents.join("download").join(package);
     fs::create_dir_all(&download).map_err(io)?;
-    run(Command::new("apt-get").args(["download", "-qq", package]).current_dir(&download), package)?;
+    let fetch =
+        || run(Command::new("apt-get").args(["download", "-qq", package]).current_dir(&download), package);
+    if fetch().is_err() {
+        // A machine that has never listed its packages knows none.
+        run(Command::new("apt-get").args(["update", "-qq"]), package)?;
+        fetch()?;
+    }
     let archive = fs::read_dir(&download)
         .map_err(io)?
         .filter_map(Result::ok)
