@@ -18,7 +18,7 @@ const USES_BEFORE_SAVED: u32 = 2;
 struct Entry {
     loaded: Arc<Loaded>,
     cache: Cache,
-    /// How often another conversation went on from it, and with how many tokens at most.
+    /// How many conversations began like it, and with how many tokens all of them.
     uses: u32,
     shared: usize,
     /// Tokens from its beginning that are on disk.
@@ -46,24 +46,24 @@ impl Kept {
         prompt: &[u32],
         capacity: usize,
     ) -> Result<(Cache, usize), ModelError> {
-        let shared = |cache: &Cache| cache.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        let of_model = |(_, entry): &(usize, &Entry)| Arc::ptr_eq(&entry.loaded, loaded);
-        // Of equally long ones the one used most, so that uses of a beginning add up.
-        let best = self
-            .entries
-            .iter()
-            .enumerate()
-            .filter(of_model)
-            .map(|(at, entry)| (shared(&entry.cache), entry.uses, at))
-            .max();
-        // The last token is always read: its logits are needed.
-        let best = best.map(|(length, _, at)| (length.min(prompt.len().saturating_sub(1)), at));
-        let Some((length, at)) = best.filter(|(length, _)| *length >= LEAST_REUSE) else {
+        let mut best = None;
+        for (at, entry) in self.entries.iter_mut().enumerate() {
+            if !Arc::ptr_eq(&entry.loaded, loaded) {
+                continue;
+            }
+            let shared = entry.cache.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
+            // The last token is always read: its logits are needed.
+            let length = shared.min(prompt.len().saturating_sub(1));
+            if length >= LEAST_REUSE {
+                best = best.max(Some((length, at)));
+                entry.shared = if entry.uses == 0 { length } else { entry.shared.min(length) };
+                entry.uses += 1;
+            }
+        }
+        let Some((length, at)) = best else {
             return Ok((Cache::new(&loaded.model.config, capacity)?, 0));
         };
-        let mut entry = self.entries.remove(at);
-        entry.uses += 1;
-        entry.shared = entry.shared.max(length);
+        let entry = self.entries.remove(at);
         let cache = entry.cache.fork(length, capacity);
         self.entries.push(entry);
         Ok((cache?, length))
@@ -78,7 +78,7 @@ impl Kept {
             let covered = same && entry.cache.tokens().starts_with(old.cache.tokens());
             if covered {
                 entry.uses += old.uses;
-                entry.shared = entry.shared.max(old.shared);
+                entry.shared = if entry.uses == old.uses { old.shared } else { entry.shared.min(old.shared) };
                 entry.saved = entry.saved.max(old.saved);
             }
             !covered

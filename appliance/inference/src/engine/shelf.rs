@@ -37,6 +37,9 @@ impl Shelf {
     pub(super) fn save(&self, loaded: &Loaded, cache: &Cache, length: usize) -> io::Result<()> {
         let tokens = cache.tokens().get(..length).unwrap_or(cache.tokens());
         let path = self.folder.join(name(loaded, tokens));
+        if path.exists() {
+            return Ok(());
+        }
         let temporary = path.with_extension("part");
         let mut out = Summed { inner: BufWriter::new(File::create(&temporary)?), sum: blake3::Hasher::new() };
         out.write_all(&MAGIC)?;
