@@ -389,7 +389,10 @@ impl Workshop {
         }
         let mut snapshot =
             Snapshot::new(SPEC.to_owned(), snapshot_version, self.expiry(&self.config.snapshot)?);
-        snapshot.meta.insert("targets.json".to_owned(), listed_file(targets.signed.version, &json(targets)?));
+        // The file as it is published: written anew, the same metadata come in another order.
+        let path = self.metadata(&format!("{}.targets.json", targets.signed.version));
+        let published = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        snapshot.meta.insert("targets.json".to_owned(), listed_file(targets.signed.version, &published));
         let snapshot = self.signed(snapshot, &self.config.snapshot, online)?;
         let bytes = json(&snapshot)?;
         files::write(&self.metadata(&format!("{snapshot_version}.snapshot.json")), &bytes)?;

@@ -44,6 +44,19 @@ async fn two_of_three_replace_a_key_and_hubs_follow() {
     assert!(far.stored().root().contains("\"version\":3"));
 }
 
+#[tokio::test]
+async fn signing_snapshot_and_timestamp_anew_leaves_the_targets_as_they_are() {
+    let world = World::new();
+    for name in ["a", "b", "c", "d"] {
+        world.release(name);
+    }
+    let mut hub = world.hub();
+    for _ in 0..5 {
+        world.workshop().refresh(&world.keys).unwrap();
+        assert_eq!(hub.look(&world.repository(), START).await.unwrap().entries().count(), 4);
+    }
+}
+
 #[test]
 fn a_key_file_opens_with_its_passphrase_only() {
     let folder = tempfile::tempdir().unwrap();
