@@ -7,9 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod boot;
+mod cross;
 mod embedding_model;
 mod evaluate;
 mod hub;
+mod image;
 mod setup;
 mod simulate;
 mod step;
@@ -43,6 +46,12 @@ enum Task {
     Evaluate(evaluate::EvaluateArgs),
     /// Run the synchronisation simulator over many seeds, or replay one
     Simulate(simulate::SimulateArgs),
+    /// Build the hub's binary for the boards (aarch64)
+    Cross(cross::CrossArgs),
+    /// Build flashable cards
+    Image(image::ImageArgs),
+    /// Boot a card in QEMU, its page forwarded and its console in the terminal
+    Boot(boot::BootArgs),
     /// Fuzz every parser of untrusted input for a while
     Fuzz(test::FuzzArgs),
 }
@@ -56,6 +65,9 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Evaluate(args) => evaluate::run(&args),
         Task::Simulate(args) => simulate::run(&args),
+        Task::Cross(args) => cross::run(&args),
+        Task::Image(args) => image::run(&args),
+        Task::Boot(args) => boot::run(&args),
         Task::Fuzz(args) => test::fuzz(&args),
     };
     match done {

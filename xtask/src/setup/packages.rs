@@ -44,6 +44,44 @@ pub(crate) const TEST: &[Package] = &[
     package("ip", "iproute2", "networks of the tests' own"),
 ];
 
+/// To build the hub's binary for the boards.
+pub(crate) const CROSS: &[Package] = &[
+    package(
+        "aarch64-linux-gnu-gcc",
+        "gcc-aarch64-linux-gnu",
+        "links the hub for the boards and compiles its C",
+    ),
+    package("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu", "the same for C++"),
+    package("/usr/aarch64-linux-gnu/include/stdlib.h", "libc6-dev-arm64-cross", "the same"),
+];
+
+/// The compiler for the boards where rustup cannot fetch its own.
+pub(crate) const CROSS_COMPILER: &[Package] = &[
+    package("", "rustc-web", "compiles the hub for the boards"),
+    package("", "libstd-rust-web-dev:arm64", "its standard library for the boards"),
+];
+
+/// To build and boot cards.
+pub(crate) const IMAGE: &[Package] = &[
+    package("dpkg-deb", "dpkg", "unpacks the system's packages"),
+    package(
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+        "debian-archive-keyring",
+        "checks the lists of packages",
+    ),
+    package("/usr/bin/mkfs.erofs", "erofs-utils", "makes the root file system"),
+    package("/usr/sbin/veritysetup", "cryptsetup-bin", "makes the tree of hashes over it"),
+    package("/usr/sbin/mkfs.fat", "dosfstools", "makes the boot partitions"),
+    package("/usr/sbin/debugfs", "e2fsprogs", "looks into the data partition"),
+    package("mcopy", "mtools", "fills the boot partitions"),
+    package("/usr/sbin/depmod", "kmod", "chooses kernel modules"),
+    package("mkimage", "u-boot-tools", "packs the boot script"),
+    package("readelf", "binutils", "checks that no library is missing"),
+    package("xz", "xz-utils", "unpacks kernel modules"),
+    package("/usr/sbin/sfdisk", "fdisk", "reads the partition table back"),
+    package("qemu-system-aarch64", "qemu-system-arm", "boots the card"),
+];
+
 /// To make Python environments, where the system's Python cannot.
 pub(crate) const PYTHON_ENVIRONMENT: &[Package] =
     &[package("", "python3-venv", "isolated reference implementations")];

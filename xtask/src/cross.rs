@@ -1,0 +1,120 @@
+//! `cargo xtask cross`: the hub's aarch64 binary without containers, by the settings of `cross.toml`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::{
+    setup::packages,
+    step,
+    test::cargo,
+    workspace::{root, target},
+};
+
+const TARGET: &str = "aarch64-unknown-linux-gnu";
+/// The largest stripped binary that we mean to ship, bytes.
+const AIM: u64 = 25 << 20;
+
+/// Arguments of `cargo xtask cross`.
+#[derive(Args)]
+pub(crate) struct CrossArgs {
+    /// Build in less time what runs slower: for tests
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Builds the binary and tells its size.
+pub(crate) fn run(args: &CrossArgs) -> Result<()> {
+    let binary = build(args.quick)?;
+    let bytes = std::fs::metadata(&binary)?.len();
+    println!(
+        "{} ({:.1} MiB stripped, aim: at most {} MiB)",
+        binary.display(),
+        bytes as f64 / 1048576.0,
+        AIM >> 20
+    );
+    Ok(())
+}
+
+/// Builds the hub for the boards. Returns the stripped binary.
+pub(crate) fn build(quick: bool) -> Result<PathBuf> {
+    packages::install(packages::CROSS)?;
+    let folder = if quick { target().join("cross-quick") } else { target() };
+    let mut build = cargo("build");
+    build.args(["--release", "--locked", "--package", "cairn", "--target", TARGET]);
+    build.env("CARGO_TARGET_DIR", &folder);
+    if quick {
+        build.envs([
+            ("CARGO_PROFILE_RELEASE_LTO", "off"),
+            ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+            ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+            ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+        ]);
+    }
+    // A CPU's name and paths: the paths of this machine are replaced, so that two machines build the same bytes.
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home =
+        home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).context("no home folder")?;
+    let maps = [(home.as_path(), "/cargo"), (root(), "/cairn"), (folder.as_path(), "/target")];
+    let mapped = |option: &str| {
+        maps.iter().map(|(from, to)| format!(" {option}={}={to}", from.display())).collect::<String>()
+    };
+    let flags = format!("{}{}", rust_flags()?, mapped("--remap-path-prefix"));
+    build.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
+    build.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
+    for (variable, value) in
+        [("CC", "aarch64-linux-gnu-gcc"), ("CXX", "aarch64-linux-gnu-g++"), ("AR", "aarch64-linux-gnu-ar")]
+    {
+        build.env(format!("{variable}_aarch64_unknown_linux_gnu"), value);
+    }
+    for variable in ["CFLAGS", "CXXFLAGS"] {
+        build.env(format!("{variable}_aarch64_unknown_linux_gnu"), mapped("-ffile-prefix-map").trim_start());
+    }
+    if !rustup_has_target() {
+        // Debian builds the standard library for arm64 with the same compiler that it ships.
+        debian_compiler()?;
+        build.env("RUSTC", "/usr/bin/rustc");
+    }
+    step::show("Building the hub for aarch64", &mut build)?;
+
+    let built = folder.join(TARGET).join("release/cairn");
+    let stripped = folder.join(TARGET).join("release/cairn.stripped");
+    step::quiet("Stripping it", Command::new("aarch64-linux-gnu-strip").arg("-o").args([&stripped, &built]))?;
+    Ok(stripped)
+}
+
+/// The compiler's flags for the boards, from the one place that the containers' build reads too.
+fn rust_flags() -> Result<String> {
+    let text = std::fs::read_to_string(root().join("cross.toml"))?;
+    let line =
+        text.lines().find_map(|line| line.trim().trim_matches([',', '"']).split_once("GNU_RUSTFLAGS="));
+    Ok(line.context("cross.toml names no RUSTFLAGS")?.1.to_owned())
+}
+
+/// Whether rustup is there and has, or can fetch, the standard library for the boards.
+fn rustup_has_target() -> bool {
+    let mut add = Command::new("rustup");
+    add.args(["target", "add", TARGET]).current_dir(root()).stdout(Stdio::null()).stderr(Stdio::null());
+    add.status().is_ok_and(|status| status.success())
+}
+
+fn debian_compiler() -> Result<()> {
+    let library = Path::new("/usr/lib/rustlib").join(TARGET);
+    if !library.exists() {
+        if !step::has("dpkg") {
+            bail!(
+                "`rustup target add {TARGET}` does not work here, and this is no Debian whose compiler could be used"
+            );
+        }
+        step::quiet(
+            "Allowing packages for arm64",
+            Command::new("dpkg").args(["--add-architecture", "arm64"]),
+        )?;
+        packages::install_if(true, packages::CROSS_COMPILER)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! `cargo xtask image`: flashable cards.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::{
+    cross, embedding_model,
+    setup::packages,
+    step,
+    test::cargo,
+    workspace::{cache, root},
+};
+
+/// Arguments of `cargo xtask image`.
+#[derive(Args)]
+pub(crate) struct ImageArgs {
+    /// A folder of hardware/; can be given several times
+    #[arg(long, default_value = "qemu-virt")]
+    board: Vec<String>,
+    /// Where the cards are written
+    #[arg(long, default_value_os_t = folder())]
+    output: PathBuf,
+    /// An aarch64 binary of the hub that was built already
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Leave the embedding model out: search by words only
+    #[arg(long)]
+    no_embedding_model: bool,
+    /// Refuse packages in other versions than the locked ones
+    #[arg(long)]
+    locked: bool,
+    /// Resolve the packages anew and write image/packages.lock; builds nothing
+    #[arg(long)]
+    update_lock: bool,
+    /// Build in less time what runs slower: for tests
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Where cards are written unless somebody says otherwise.
+pub(crate) fn folder() -> PathBuf {
+    root().join("build/image")
+}
+
+/// Builds what the arguments ask for.
+pub(crate) fn run(args: &ImageArgs) -> Result<()> {
+    packages::install(packages::IMAGE)?;
+    let builder = || {
+        let mut builder = cargo("run");
+        builder.args(["--quiet", "--package", "cairn-image", "--", "--checkout"]).arg(root());
+        builder.arg("--cache").arg(cache().join("image"));
+        builder
+    };
+    if args.update_lock {
+        return step::show("Resolving the packages anew", builder().arg("lock"));
+    }
+    let binary = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => cross::build(args.quick)?,
+    };
+    let model = if args.no_embedding_model { None } else { Some(embedding_model::prepare(&cache())?) };
+    for board in &args.board {
+        let mut build = builder();
+        build.args(["build", "--board", board, "--version", &version()?]).arg("--binary").arg(&binary);
+        build.arg("--output").arg(&args.output);
+        if let Some(model) = &model {
+            build.arg("--embedding-model").arg(model);
+        }
+        if args.locked {
+            build.arg("--locked");
+        }
+        if args.quick {
+            build.args(["--level", "1"]);
+        }
+        step::show(&format!("Building the card of {board}"), &mut build)?;
+    }
+    Ok(())
+}
+
+/// The card that QEMU boots, and its bootloader; built when they are not there.
+pub(crate) fn for_qemu(output: &Path, quick: bool) -> Result<(PathBuf, PathBuf)> {
+    let name = format!("cairn-qemu-virt-{}", version()?);
+    let (card, loader) = (output.join(format!("{name}.img")), output.join(format!("{name}.u-boot.bin")));
+    let args = ImageArgs {
+        board: vec!["qemu-virt".to_owned()],
+        output: output.to_owned(),
+        binary: None,
+        no_embedding_model: false,
+        locked: false,
+        update_lock: false,
+        quick,
+    };
+    run(&args)?;
+    if !card.exists() || !loader.exists() {
+        bail!("the image builder left no {}", card.display());
+    }
+    Ok((card, loader))
+}
+
+/// The version that the workspace declares.
+fn version() -> Result<String> {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml"))?;
+    let line = manifest.lines().find_map(|line| line.strip_prefix("version = \""));
+    Ok(line.context("Cargo.toml declares no version")?.trim_end_matches('"').to_owned())
+}
