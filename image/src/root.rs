@@ -38,6 +38,8 @@ const PRUNED: &[&str] = &[
     "usr/share/common-licenses",
     "usr/share/i18n",
     "usr/share/mime",
+    "usr/bin/lslogins",
+    "usr/sbin/cfdisk",
     "usr/include",
     "usr/lib/raspi-firmware",
     "usr/lib/aarch64-linux-gnu/gconv",

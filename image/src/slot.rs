@@ -22,7 +22,7 @@ use crate::{
 
 /// What every slot's kernel is told, besides the root hash and what the bootloader adds. A panic restarts after five seconds; what
 /// systemd cannot go on from does too.
-const COMMAND_LINE: &str = "ro panic=5 oops=panic softlockup_panic=1 hung_task_panic=0 rd.systemd.show_status=no systemd.crash_reboot=yes loglevel=5 fsck.mode=skip systemd.gpt_auto=no net.ifnames=0";
+const COMMAND_LINE: &str = "ro panic=5 oops=panic softlockup_panic=1 hung_task_panic=0 rd.systemd.show_status=no systemd.crash_reboot=yes loglevel=6 fsck.mode=skip systemd.gpt_auto=no net.ifnames=0";
 
 /// A system's two files.
 #[derive(Debug)]
