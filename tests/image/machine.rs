@@ -1,0 +1,234 @@
+//! QEMU's `virt` machine with a card in it: a copy of the built one, larger, as a new card is larger than the image.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Seek, SeekFrom, Write},
+    net::TcpListener,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use cairn_tests::{http, wait};
+use serde_json::Value;
+
+/// What a card is larger by than the image, bytes.
+pub(crate) const CARD: u64 = 3 << 30;
+/// How long a whole start may take on a busy machine that emulates another processor.
+pub(crate) const STARTS_WITHIN: Duration = Duration::from_secs(420);
+/// How long U-Boot may take until it has chosen.
+pub(crate) const CHOOSES_WITHIN: Duration = Duration::from_secs(120);
+
+/// A card, as a file.
+pub(crate) struct Card {
+    folder: tempfile::TempDir,
+}
+
+/// A partition, as the card's own table says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) start: u64,
+    pub(crate) size: u64,
+}
+
+impl Card {
+    /// A copy of the built card.
+    pub(crate) fn new() -> Result<Self> {
+        let image = prepared("CAIRN_CARD")?;
+        let folder = tempfile::TempDir::with_prefix("cairn-card-")?;
+        let card = Self { folder };
+        let copied = Command::new("cp")
+            .args(["--sparse=always", "--reflink=auto"])
+            .arg(image)
+            .arg(card.path())
+            .status()?;
+        ensure!(copied.success(), "the card cannot be copied");
+        OpenOptions::new().write(true).open(card.path())?.set_len(CARD)?;
+        Ok(card)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("card.img")
+    }
+
+    pub(crate) fn read(&self, at: u64, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        File::open(self.path())?.read_exact_at(&mut bytes, at)?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        OpenOptions::new().write(true).open(self.path())?.write_all_at(bytes, at)?;
+        Ok(())
+    }
+
+    /// A partition by its number, as an independent reader of the table sees it.
+    pub(crate) fn partition(&self, number: u32) -> Result<Place> {
+        let told = Command::new("/usr/sbin/sfdisk").arg("--json").arg(self.path()).output()?;
+        let table: Value = serde_json::from_slice(&told.stdout).context("sfdisk cannot read the table")?;
+        let name = format!("{}{number}", self.path().display());
+        let rows = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
+        let row = rows.iter().find(|row| row["node"] == name.as_str()).context(name)?;
+        let bytes = |key: &str| row[key].as_u64().map(|sectors| sectors * 512).context("a number");
+        Ok(Place { start: bytes("start")?, size: bytes("size")? })
+    }
+
+    /// Copies one partition over another of the same size.
+    pub(crate) fn copy_partition(&self, from: u32, to: u32) -> Result<()> {
+        let (from, to) = (self.partition(from)?, self.partition(to)?);
+        ensure!(from.size == to.size, "the slots differ in size");
+        let (mut reader, mut writer) =
+            (File::open(self.path())?, OpenOptions::new().write(true).open(self.path())?);
+        reader.seek(SeekFrom::Start(from.start))?;
+        let (mut buffer, mut at) = (vec![0; 1 << 20], 0);
+        while at < from.size {
+            reader.read_exact(&mut buffer)?;
+            if buffer.iter().any(|byte| *byte != 0) {
+                writer.seek(SeekFrom::Start(to.start + at))?;
+                writer.write_all(&buffer)?;
+            }
+            at += buffer.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Fills slot B with what slot A holds.
+    pub(crate) fn fill_slot_b(&self) -> Result<()> {
+        self.copy_partition(2, 3)?;
+        self.copy_partition(5, 6)
+    }
+
+    /// Puts a file on the boot partition.
+    pub(crate) fn put_on_boot_partition(&self, name: &str, content: &str) -> Result<()> {
+        let source = self.folder.path().join("put");
+        std::fs::write(&source, content)?;
+        let image = format!("{}@@{}", self.path().display(), self.partition(1)?.start);
+        let done = Command::new("mcopy")
+            .args(["-D", "o", "-i", &image])
+            .arg(&source)
+            .arg(format!("::/{name}"))
+            .output()?;
+        ensure!(done.status.success(), "mcopy: {}", String::from_utf8_lossy(&done.stderr));
+        Ok(())
+    }
+
+    /// Starts the machine. What it writes to its serial port goes to `artifacts/image/<name>.log`.
+    pub(crate) fn start(&self, name: &str) -> Result<Machine> {
+        Machine::start(&self.path(), name)
+    }
+}
+
+/// A running machine. Dropping it is a power cut.
+pub(crate) struct Machine {
+    process: Child,
+    log: PathBuf,
+    port: u16,
+}
+
+impl Machine {
+    fn start(card: &Path, name: &str) -> Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../artifacts/image");
+        std::fs::create_dir_all(&folder)?;
+        let log = folder.join(format!("{name}.log"));
+        // Two machines may ask for a port at once; QEMU fails at once when it is taken, and the test is tried again.
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let process = Command::new("qemu-system-aarch64")
+            .args([
+                "-M",
+                "virt",
+                "-cpu",
+                "cortex-a53",
+                "-smp",
+                "2",
+                "-m",
+                "512",
+                "-display",
+                "none",
+                "-monitor",
+                "none",
+            ])
+            .arg("-bios")
+            .arg(prepared("CAIRN_BOOTLOADER")?)
+            .arg("-serial")
+            .arg(format!("file:{}", log.display()))
+            .arg("-drive")
+            .arg(format!("if=none,id=card,format=raw,file={}", card.display()))
+            .args([
+                "-device",
+                "virtio-blk-pci,drive=card",
+                "-device",
+                "i6300esb",
+                "-device",
+                "virtio-rng-pci",
+            ])
+            .args(["-netdev", &format!("user,id=lan,hostfwd=tcp:127.0.0.1:{port}-:80")])
+            .args(["-device", "virtio-net-pci,netdev=lan,romfile="])
+            .stdin(Stdio::null())
+            .spawn()
+            .context("qemu-system-aarch64 cannot be started")?;
+        Ok(Self { process, log, port })
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What the serial port said so far.
+    pub(crate) fn serial(&self) -> String {
+        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Waits until the serial port says something.
+    pub(crate) async fn until_it_says(&mut self, what: &str, within: Duration) -> Result<String> {
+        let said = wait::until(what, within, async || {
+            let serial = self.serial();
+            if serial.contains(what) {
+                return Some(Ok(serial));
+            }
+            match self.process.try_wait() {
+                Ok(Some(status)) => Some(Err(anyhow::anyhow!("the machine ended with {status}"))),
+                _ => None,
+            }
+        });
+        let said = said.await;
+        said.with_context(|| self.tail())?
+    }
+
+    /// Waits for the health check, asked from outside. Gives its answer.
+    pub(crate) async fn until_healthy(&mut self) -> Result<Value> {
+        let client = http::builder().timeout(Duration::from_secs(20)).build()?;
+        let url = format!("{}/api/health-check", self.address());
+        let healthy = wait::until("the page answers", STARTS_WITHIN, async || {
+            if let Ok(Some(status)) = self.process.try_wait() {
+                return Some(Err(anyhow::anyhow!("the machine ended with {status}")));
+            }
+            let answer = client.get(&url).send().await.ok()?;
+            let good = answer.status().is_success();
+            let body: Value = answer.json().await.ok()?;
+            good.then_some(Ok(body))
+        });
+        healthy.await.with_context(|| self.tail())?
+    }
+
+    fn tail(&self) -> String {
+        let serial = self.serial();
+        let lines: Vec<&str> = serial.lines().collect();
+        format!("the end of {}:\n{}", self.log.display(), lines[lines.len().saturating_sub(30)..].join("\n"))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // As a power cut: nothing is told to the guest.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// A file that `cargo xtask image --board qemu-virt` has written, by environment variable.
+fn prepared(name: &str) -> Result<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set"))
+}
