@@ -208,7 +208,8 @@ impl Apt {
         replaced: &mut Vec<String>,
     ) -> Result<Fetched> {
         let mut all = Fetched::new();
-        let pairs: Vec<_> = group.iter().map(|locked| (locked.name.clone(), locked.version.clone())).collect();
+        let pairs: Vec<_> =
+            group.iter().map(|locked| (locked.name.clone(), locked.version.clone())).collect();
         // One that is no longer offered fails them all; then each is asked for by itself.
         self.fetch_missing(&pairs).ok();
         for locked in group {
