@@ -114,7 +114,7 @@ fn nothing_acknowledged_is_lost(world: &World) -> Result<(), String> {
 /// A counter is the sum of everything that was ever added to it, each addition once.
 fn counters_add_up(world: &World) -> Result<(), String> {
     let mut sums: BTreeMap<(RecordId, &str), i64> = BTreeMap::new();
-    for change in world.acknowledged.values() {
+    for change in world.acknowledged.values().chain(world.undone.values()) {
         if !matches!(world.gateway.answered.get(&change.id), Some(Outcome::Applied { .. })) {
             continue;
         }

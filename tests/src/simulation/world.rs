@@ -77,6 +77,8 @@ pub(super) struct World {
     scopes: Vec<ScopeId>,
     /// Every write that somebody was told is saved, unless a restored backup undid it before it got out.
     pub(super) acknowledged: BTreeMap<ChangeId, Change>,
+    /// Writes that a restored backup undid on their hub. What was under way may still arrive and take effect.
+    pub(super) undone: BTreeMap<ChangeId, Change>,
     pub(super) healed_scopes: usize,
     pub(super) leaks: Vec<String>,
     /// Which request used up which ticket of which identity.
@@ -121,6 +123,7 @@ impl World {
             instances_down_until: vec![0; instances],
             scopes,
             acknowledged: BTreeMap::new(),
+            undone: BTreeMap::new(),
             healed_scopes: 0,
             leaks: Vec::new(),
             tickets: BTreeMap::new(),
@@ -530,6 +533,7 @@ impl World {
             let took_effect = matches!(self.gateway.answered.get(&change.id), Some(Outcome::Applied { .. }));
             if !elsewhere && !took_effect {
                 self.acknowledged.remove(&change.id);
+                self.undone.insert(change.id, change);
             }
         }
         self.crash(at);
