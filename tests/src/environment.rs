@@ -20,6 +20,17 @@ pub fn embedding_model() -> Result<PathBuf> {
     prepared("CAIRN_EMBEDDING_MODEL")
 }
 
+/// A Python with the independent implementations that tests compare with (`CAIRN_PYTHON`).
+///
+/// # Errors
+/// As [`cairn`].
+pub fn python() -> Result<PathBuf> {
+    // Not resolved: its environment is found beside the link.
+    std::env::var_os("CAIRN_PYTHON")
+        .map(PathBuf::from)
+        .context("CAIRN_PYTHON is not set; start the tests with `cargo xtask test`")
+}
+
 fn prepared(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os(name)
         .map(PathBuf::from)

@@ -11,6 +11,7 @@ mod boot;
 mod cross;
 mod embedding_model;
 mod evaluate;
+mod gateway;
 mod hub;
 mod image;
 mod setup;
@@ -44,14 +45,16 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Measure search quality and calibrate when Ask says that the library does not hold the answer
     Evaluate(evaluate::EvaluateArgs),
-    /// Run the synchronisation simulator over many seeds, or replay one
-    Simulate(simulate::SimulateArgs),
     /// Build the hub's binary for the boards (aarch64)
     Cross(cross::CrossArgs),
     /// Build flashable cards
     Image(image::ImageArgs),
     /// Boot a card in QEMU, its page forwarded and its console in the terminal
     Boot(boot::BootArgs),
+    /// Start a gateway with a PostgreSQL of its own; print its address and an enrolment token
+    Gateway(gateway::GatewayArgs),
+    /// Run the synchronisation simulator over many seeds, or replay one
+    Simulate(simulate::SimulateArgs),
     /// Fuzz every parser of untrusted input for a while
     Fuzz(test::FuzzArgs),
 }
@@ -64,10 +67,11 @@ fn main() -> ExitCode {
         Task::Setup => setup::everything(),
         Task::Bench(args) => bench::run(&args),
         Task::Evaluate(args) => evaluate::run(&args),
-        Task::Simulate(args) => simulate::run(&args),
         Task::Cross(args) => cross::run(&args),
         Task::Image(args) => image::run(&args),
         Task::Boot(args) => boot::run(&args),
+        Task::Gateway(args) => gateway::run(&args),
+        Task::Simulate(args) => simulate::run(&args),
         Task::Fuzz(args) => test::fuzz(&args),
     };
     match done {

@@ -25,6 +25,7 @@ pub(crate) fn for_running() -> Result<PathBuf> {
 pub(crate) fn for_testing() -> Result<Vec<(&'static str, PathBuf)>> {
     packages::install(packages::RUN)?;
     packages::install(packages::TEST)?;
+    packages::install(packages::GATEWAY)?;
     let model = embedding_model::prepare(&workspace::cache())?;
     let peers = python::peers(&workspace::cache())?;
     if !step::has("cargo-nextest") {

@@ -44,6 +44,12 @@ pub(crate) const TEST: &[Package] = &[
     package("ip", "iproute2", "networks of the tests' own"),
 ];
 
+/// To start a gateway, and to test it.
+pub(crate) const GATEWAY: &[Package] = &[
+    package("pg_lsclusters", "postgresql", "the gateway's database"),
+    package("setpriv", "util-linux", "starts the database as another user than root"),
+];
+
 /// To build the hub's binary for the boards.
 pub(crate) const CROSS: &[Package] = &[
     package(
