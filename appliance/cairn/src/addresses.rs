@@ -113,6 +113,12 @@ pub(crate) struct AddressFile {
     pub(crate) addresses: Vec<String>,
     /// What the hub is bound to.
     pub(crate) listening: Vec<SocketAddr>,
+    /// The page by the name in force on the network, where it is announced.
+    #[serde(default)]
+    pub(crate) local: Option<String>,
+    /// Mistakes in the provisioning file.
+    #[serde(default)]
+    pub(crate) findings: Vec<String>,
 }
 
 /// What a hub that did not end in order had bound for `wanted`, where that differs in chosen ports only.

@@ -48,6 +48,9 @@ pub(crate) enum Command {
     BenchInference(BenchArguments),
     /// The version
     Version,
+    /// What the services of a device do beside `cairn run --appliance`; started by their units
+    #[command(subcommand, hide = true)]
+    Device(DeviceCommand),
     /// A part of the hub; started by `cairn run`
     #[command(subcommand, hide = true)]
     Role(RoleCommand),
@@ -70,6 +73,9 @@ pub(crate) struct RunArguments {
     /// Do not announce the hub on the network
     #[arg(long)]
     pub(crate) no_mdns: bool,
+    /// The hub is this device's system: it listens on port 80 and looks after LED, clock, restart and reset
+    #[arg(long)]
+    pub(crate) appliance: bool,
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +159,33 @@ pub(crate) struct BenchArguments {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// Early at every start, before anything uses the data: factory reset, clock, network
+    Prepare(DeviceArguments),
+    /// Show addresses, QR code and claim code on the screen and the serial port
+    Console(DeviceArguments),
+    /// Answer names on the hub's own Wi-Fi
+    Names(DeviceArguments),
+}
+
+/// Where a device keeps what; tests name other folders.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DeviceArguments {
+    /// The root of the image's and the kernel's files
+    #[arg(long, default_value = "/")]
+    pub(crate) root: PathBuf,
+    /// The boot partition
+    #[arg(long, default_value = "/boot")]
+    pub(crate) boot: PathBuf,
+    /// For files that are gone after a start
+    #[arg(long, default_value = "/run")]
+    pub(crate) run: PathBuf,
+    /// Where to answer names, instead of port 53 of the hub's own Wi-Fi
+    #[arg(long)]
+    pub(crate) bind: Option<SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]

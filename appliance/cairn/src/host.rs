@@ -8,11 +8,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use cairn_device::network::captive;
 use cairn_inference::InferenceClient;
 use cairn_store::{CloudMode, OpenReport, Settings};
-use cairn_supervisor::{Role, RoleLink, TreeStatus};
+use cairn_supervisor::{DeviceOrder, Role, RoleLink, TreeStatus};
 use cairn_uplink::{CloudModel, Endpoint, Mode, Routing, cloud::Patience, connectivity};
-use cairn_web::{Confined, Connectivity, Host, HostError, HostFacts, HostRole, Usage};
+use cairn_web::{
+    Captive, CardFacts, Confined, Connectivity, DeviceAct, DeviceFacts, Host, HostError, HostFacts, HostRole,
+    Usage,
+};
 use futures::future::{BoxFuture, FutureExt};
 use tokio::sync::watch;
 
@@ -38,9 +42,48 @@ pub(crate) struct ThisHost {
     pub(crate) routing: watch::Sender<Routing>,
     pub(crate) router: cairn_uplink::Router,
     pub(crate) addresses: Mutex<Option<(Instant, Vec<IpAddr>)>>,
+    /// Whether the hub is its device's system.
+    pub(crate) appliance: bool,
+    /// The address on the hub's own Wi-Fi, while it has one.
+    pub(crate) captive: Option<IpAddr>,
+    /// Mistakes in the provisioning file.
+    pub(crate) findings: Vec<String>,
+    /// Whether the name is announced on the network.
+    pub(crate) announced: bool,
 }
 
 impl ThisHost {
+    /// The page by the name that is in force on the network.
+    pub(crate) fn local_page(&self) -> String {
+        let port = self.reach.port();
+        let port = if port == 80 { String::new() } else { format!(":{port}") };
+        format!("http://{}.local{port}", *self.name.borrow())
+    }
+
+    fn device_facts(&self) -> DeviceFacts {
+        let tree = self.tree.borrow();
+        let concerns = tree.as_ref().map(|tree| tree.concerns.as_slice()).unwrap_or_default();
+        let board = tree.as_ref().map(|tree| &tree.board);
+        let card = board.map(|board| &board.card);
+        DeviceFacts {
+            appliance: self.appliance,
+            captive: self.captive.map(|address| Captive { address, hosts: captive::PROBES }),
+            provisioning: self.findings.clone(),
+            concerns: concerns.iter().map(|concern| (concern.name(), concern.sentence())).collect(),
+            under_voltage: board.and_then(|board| board.under_voltage),
+            card: CardFacts {
+                name: card.and_then(|card| {
+                    let parts: Vec<&str> =
+                        [&card.kind, &card.name].into_iter().filter_map(|part| part.as_deref()).collect();
+                    (!parts.is_empty()).then(|| parts.join(" "))
+                }),
+                worn_percent: card.and_then(|card| card.worn_percent),
+                written_bytes: card.and_then(|card| card.written),
+                errors: card.and_then(|card| card.errors),
+            },
+        }
+    }
+
     /// The machine's addresses, a few seconds old at most.
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         let mut kept = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,6 +172,7 @@ impl Host for ThisHost {
             temperature_c: board.and_then(|board| board.temperature_c),
             restarts: roles.iter().map(|role| (role.role.to_string(), role.restarts.into())).collect(),
             opened: self.opened.clone(),
+            device: self.device_facts(),
         }
     }
 
@@ -179,6 +223,28 @@ impl Host for ThisHost {
                 tracing::warn!(%role, %error, "the supervisor could not be asked for a restart");
             }
         });
+    }
+
+    fn device(&self, act: DeviceAct) -> Result<(), HostError> {
+        if !self.appliance {
+            return Err(HostError::Refused(
+                "this hub is a guest on a computer: nothing is done to it".to_owned(),
+            ));
+        }
+        let order = match act {
+            DeviceAct::PowerOff => DeviceOrder::PowerOff,
+            DeviceAct::Restart => DeviceOrder::Restart,
+            DeviceAct::FactoryReset => DeviceOrder::FactoryReset,
+        };
+        let link = self.link.clone();
+        tokio::spawn(async move {
+            // The answer to whoever asked leaves first.
+            tokio::time::sleep(RESTART_AFTER).await;
+            if let Err(error) = link.device(order).await {
+                tracing::error!(?order, %error, "the supervisor could not be asked");
+            }
+        });
+        Ok(())
     }
 
     fn recent_log(&self, limit: usize) -> Vec<String> {

@@ -2,7 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use cairn_supervisor::{Notify, Policy, RoleSpec, Tree, TreeConfig};
+use cairn_device::facts::Facts;
+use cairn_supervisor::{DeviceConfig, Notify, Policy, RoleSpec, Tree, TreeConfig};
 
 use crate::{
     cli::RunArguments,
@@ -20,6 +21,7 @@ pub(crate) fn run(data: PathBuf, arguments: RunArguments) -> Result<(), Failure>
     std::fs::create_dir_all(folder.root()).map_err(|error| folder.not_writable(&error))?;
     let _lock = folder.lock()?;
     folder.prepare(Users::choose(&folder, &embedding_model))?;
+    let device = arguments.appliance.then(|| device(&folder, arguments.provisioning.clone()));
     let data: [OsString; 2] = ["--data".into(), folder.root().into()];
     let hub = RoleSpec {
         arguments: words(["role", "hub"]).chain(data.clone()).chain(as_words(&arguments)).collect(),
@@ -44,9 +46,32 @@ pub(crate) fn run(data: PathBuf, arguments: RunArguments) -> Result<(), Failure>
         .build()
         .map_err(while_doing("starting the event loop"))?;
     runtime.block_on(async {
-        let tree = Tree::new(TreeConfig { hub, infer, data: folder.hub(), watchdog: None, notify });
+        let tree = Tree::new(TreeConfig {
+            hub,
+            infer,
+            data: folder.hub(),
+            watchdog: None,
+            notify,
+            device,
+            system: None,
+        });
         tree.run().await.map_err(while_doing("running the hub"))
     })
+}
+
+/// The device whose system the hub is.
+fn device(folder: &Folder, provisioning: Option<PathBuf>) -> DeviceConfig {
+    let root = PathBuf::from("/");
+    let facts = Facts::read(&root)
+        .inspect_err(|error| tracing::warn!(%error, "the image does not say which board this is"))
+        .ok();
+    DeviceConfig {
+        root,
+        data: folder.root().to_owned(),
+        boot_file: provisioning.unwrap_or_else(|| PathBuf::from("/boot/cairn.toml")),
+        led: facts.and_then(|facts| facts.devices.led),
+        systemctl: PathBuf::from("/usr/bin/systemctl"),
+    }
 }
 
 fn words<const N: usize>(words: [&str; N]) -> impl Iterator<Item = OsString> {
@@ -71,6 +96,9 @@ fn as_words(arguments: &RunArguments) -> Vec<OsString> {
     if arguments.no_mdns {
         words.push("--no-mdns".into());
     }
+    if arguments.appliance {
+        words.push("--appliance".into());
+    }
     words
 }
 
@@ -83,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_hub_role_is_told_everything_that_run_was_told() {
-        let line = "cairn run --listen 127.0.0.1:0 --listen [::1]:81 --name spring --provisioning /p --embedding-model /m --no-mdns";
+        let line = "cairn run --listen 127.0.0.1:0 --listen [::1]:81 --name spring --provisioning /p --embedding-model /m --no-mdns --appliance";
         let Command::Run(asked) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!() };
         let words = ["cairn".into(), "role".into(), "hub".into()].into_iter().chain(as_words(&asked));
         let Command::Role(RoleCommand::Hub(told)) = Cli::try_parse_from(words).unwrap().command else {

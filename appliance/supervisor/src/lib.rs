@@ -5,18 +5,21 @@
 
 #![forbid(unsafe_code)]
 
-pub mod board;
+mod device;
 mod link;
 mod message;
 mod notify;
 pub mod policy;
 mod running;
 pub mod status;
+pub mod system;
 mod tree;
 mod watchdog;
 
+pub use cairn_device::board;
+pub use device::DeviceConfig;
 pub use link::{Order, RoleLink};
-pub use message::Role;
+pub use message::{DeviceOrder, Role};
 pub use notify::Notify;
 pub use policy::Policy;
 pub use status::{RoleHealth, RoleStatus, TreeStatus};

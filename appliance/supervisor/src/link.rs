@@ -1,13 +1,17 @@
 //! A role's end of the control channel: answers pings, takes orders, and says how the role is doing.
 
-use std::{io, os::unix::net::UnixStream};
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+};
 
 use cairn_process::{Channel, ChannelError, ConfinementReport, Sender, spawn};
 use tokio::sync::mpsc;
 
 use crate::{
-    message::{FromRole, Role, ToRole},
+    message::{DeviceOrder, FromRole, Role, ToRole},
     status::TreeStatus,
+    system::{UpdateNews, UpdateOrder},
 };
 
 /// Orders that may wait for the role to look at them.
@@ -20,6 +24,8 @@ pub enum Order {
     Inference(UnixStream),
     /// The tree, as it is now.
     Status(Box<TreeStatus>),
+    /// Of updates, with the handle that came with it.
+    Update(UpdateNews, Option<OwnedFd>),
     /// Finish what is being written and end. Also when the supervisor is gone.
     Shutdown,
 }
@@ -65,6 +71,7 @@ impl RoleLink {
                         drop(orders.try_send(Order::Status(status)));
                         continue;
                     }
+                    Ok(Some((ToRole::Update(news), descriptor))) => Order::Update(news, descriptor),
                     Ok(Some((ToRole::Shutdown, _))) => Order::Shutdown,
                     Ok(None) => break,
                     Err(error) => {
@@ -104,5 +111,21 @@ impl RoleLink {
     /// When the supervisor is gone.
     pub async fn restart(&self, role: Role) -> Result<(), ChannelError> {
         self.sender.send(&FromRole::Restart(role)).await
+    }
+
+    /// Asks something of the device's system. The answer comes as an order.
+    ///
+    /// # Errors
+    /// When the supervisor is gone.
+    pub async fn update(&self, order: UpdateOrder) -> Result<(), ChannelError> {
+        self.sender.send(&FromRole::Update(order)).await
+    }
+
+    /// Asks something of the device. Whether it was done shows in the log and in what follows.
+    ///
+    /// # Errors
+    /// When the supervisor is gone.
+    pub async fn device(&self, order: DeviceOrder) -> Result<(), ChannelError> {
+        self.sender.send(&FromRole::Device(order)).await
     }
 }

@@ -5,7 +5,10 @@ use std::fmt;
 use cairn_process::ConfinementReport;
 use serde::{Deserialize, Serialize};
 
-use crate::status::TreeStatus;
+use crate::{
+    status::TreeStatus,
+    system::{UpdateNews, UpdateOrder},
+};
 
 /// A part of the hub that runs as a process of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,6 +41,24 @@ impl fmt::Display for Role {
     }
 }
 
+/// What a role may ask of the device. The supervisor decides: on a computer it does none of it, and on a device only what
+/// comes from the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceOrder {
+    /// End everything in order and switch off.
+    PowerOff,
+    /// End everything in order and start again.
+    Restart,
+    /// Erase what is the community's at the next start, which begins at once.
+    FactoryReset,
+    /// The time, as an authenticated source told it: seconds since 1970. Believed only when it is not before the floor.
+    SetClock(u64),
+    /// The enrolment token of the provisioning file was used: take it out.
+    ForgetToken,
+    /// A new system is being written (`true`), or no longer: for the status LED.
+    Updating(bool),
+}
+
 /// From the supervisor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ToRole {
@@ -47,6 +68,8 @@ pub(crate) enum ToRole {
     Inference,
     /// The whole tree, for the status page.
     Status(Box<TreeStatus>),
+    /// Of updates; a descriptor may come with this message.
+    Update(UpdateNews),
     /// Finish what is being written and end.
     Shutdown,
 }
@@ -64,4 +87,8 @@ pub(crate) enum FromRole {
     Pong(u64),
     /// Please start this role anew.
     Restart(Role),
+    /// Please do this to the device.
+    Device(DeviceOrder),
+    /// Please do this for an update.
+    Update(UpdateOrder),
 }

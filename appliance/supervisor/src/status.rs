@@ -1,9 +1,10 @@
 //! The state of the whole tree, as the hub shows it on its status page and in its health check.
 
+use cairn_device::{board::Board, concern::Concern};
 use cairn_process::ConfinementReport;
 use serde::{Deserialize, Serialize};
 
-use crate::{board::Board, message::Role};
+use crate::message::Role;
 
 /// How a role is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub struct TreeStatus {
     pub roles: Vec<RoleStatus>,
     /// The board.
     pub board: Board,
+    /// What a person should do something about.
+    pub concerns: Vec<Concern>,
     /// What feeds on signs of life: the service manager, the hardware watchdog, or neither.
     pub watchdogs: Vec<String>,
 }

@@ -12,6 +12,11 @@ use std::{
     time::Duration,
 };
 
+use cairn_device::{
+    board::{self, Board},
+    concern::Concern,
+};
+use cairn_slots::health::{Finding, Probe};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -19,12 +24,13 @@ use tokio::{
 };
 
 use crate::{
-    board::{self, Board},
+    device::{Device, DeviceConfig},
     message::{FromRole, Role, ToRole},
     notify::Notify,
     policy::{self, Action, Event, Phase, Policy, State},
     running::{Heard, News, Running},
     status::{RoleHealth, RoleStatus, TreeStatus},
+    system::{SystemConfig, SystemNews, SystemState, SystemThread, UpdateNews, UpdateOrder},
     watchdog::{self, Watchdog},
 };
 
@@ -59,6 +65,10 @@ pub struct TreeConfig {
     pub watchdog: Option<PathBuf>,
     /// The service manager.
     pub notify: Notify,
+    /// The device, when the hub is its system and not a guest on a computer.
+    pub device: Option<DeviceConfig>,
+    /// The device's system, where it has two slots and can be updated.
+    pub system: Option<SystemConfig>,
 }
 
 /// Why the tree could not be run.
@@ -70,6 +80,18 @@ pub enum TreeError {
     /// A role had to be killed at the end instead of ending in order.
     #[error("{0} did not end in time and was killed; what it had confirmed is kept")]
     Unclean(Role),
+}
+
+/// The next of the system's news; never, where there is no system or no thread any more.
+async fn next(news: &mut Option<mpsc::Receiver<SystemNews>>) -> Option<SystemNews> {
+    let heard = match news {
+        Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
+    };
+    if heard.is_none() {
+        *news = None;
+    }
+    heard
 }
 
 struct Branch {
@@ -88,6 +110,11 @@ pub struct Tree {
     notify: Notify,
     watchdog: Option<Watchdog>,
     watchdogs: Vec<String>,
+    device: Option<Device>,
+    system: Option<SystemThread>,
+    system_news: Option<mpsc::Receiver<SystemNews>>,
+    /// The newest state of the system, for a hub that starts later.
+    system_state: Option<Box<SystemState>>,
     /// The hub's end of the newest inference channel, until there is a hub to take it.
     for_hub: Option<UnixStream>,
     news: mpsc::Sender<News>,
@@ -118,6 +145,12 @@ impl Tree {
                 None
             }
         };
+        let started = config.system.and_then(|system| {
+            SystemThread::start(system)
+                .inspect_err(|error| tracing::error!(%error, "this device cannot be updated"))
+                .ok()
+        });
+        let (system, system_news) = started.unzip();
         let branch =
             |spec| Branch { spec, state: State::NEW, running: None, generations: 0, killed_at_end: false };
         let branches = [(Role::Hub, branch(config.hub)), (Role::Infer, branch(config.infer))];
@@ -128,6 +161,10 @@ impl Tree {
             notify: config.notify,
             watchdog,
             watchdogs,
+            device: config.device.map(Device::new),
+            system,
+            system_news,
+            system_state: None,
             for_hub: None,
             news,
             incoming,
@@ -172,6 +209,7 @@ impl Tree {
             let wake = self.next_wake().min(next_status).min(next_sign_of_life);
             tokio::select! {
                 Some(news) = self.incoming.recv() => self.hear(news),
+                Some(news) = next(&mut self.system_news) => self.hear_system(news),
                 _ = terminate.recv() => self.asked_to_end(&mut ending),
                 _ = interrupt.recv() => self.asked_to_end(&mut ending),
                 () = tokio::time::sleep_until(wake) => {}
@@ -308,6 +346,12 @@ impl Tree {
                 if role == Role::Hub && !std::mem::replace(&mut self.ready_told, true) {
                     self.notify.ready("serving the page");
                 }
+                self.tell_probes();
+                if role == Role::Hub
+                    && let Some(state) = self.system_state.clone()
+                {
+                    self.tell(role, ToRole::Update(UpdateNews::State(state)));
+                }
                 self.tell_status();
             }
             Heard::Message(FromRole::Pong(_)) => self.happens(role, Event::Alive),
@@ -315,6 +359,23 @@ impl Tree {
                 tracing::info!(%role, %which, "a restart was asked for");
                 self.happens(which, Event::RestartAsked);
             }
+            Heard::Message(FromRole::Update(order)) => match &self.system {
+                Some(system) if role == Role::Hub => {
+                    if !system.order(order) {
+                        tracing::error!("the thread of the device's system does not take orders");
+                    }
+                }
+                Some(_) => tracing::warn!(%role, "only the hub may ask for updates"),
+                None => tracing::debug!(?order, "this hub's system has no slots of ours"),
+            },
+            Heard::Message(FromRole::Device(order)) => match &mut self.device {
+                Some(device) if role == Role::Hub => {
+                    device.obey(order);
+                    self.tell_status();
+                }
+                Some(_) => tracing::warn!(%role, ?order, "only the hub may ask this of the device"),
+                None => tracing::warn!(?order, "this hub is a guest on a computer: nothing is done to it"),
+            },
             Heard::Broken(why) => self.happens(role, Event::Broken(why)),
             Heard::Exited(why) => {
                 branch.running = None;
@@ -324,6 +385,39 @@ impl Tree {
                     self.renew_inference();
                 }
                 self.tell_status();
+            }
+        }
+    }
+
+    fn hear_system(&mut self, news: SystemNews) {
+        match news {
+            SystemNews::ToHub(news, descriptor) => {
+                if let UpdateNews::State(state) = &news {
+                    self.system_state = Some(state.clone());
+                }
+                let hub = self.branches.get(&Role::Hub).and_then(|branch| branch.running.as_ref());
+                // What it did not hear it asks for again; a queue that is full is noticed by the next ping.
+                if !hub.is_some_and(|hub| hub.tell(ToRole::Update(news), descriptor)) {
+                    tracing::warn!("the hub could not be told of its update");
+                }
+            }
+            SystemNews::Restart(argument) => match &self.device {
+                Some(device) => device.restart(argument),
+                None => tracing::error!("a restart is needed, and this hub is a guest on a computer"),
+            },
+        }
+    }
+
+    /// What the supervisor itself knows of a system on trial.
+    fn tell_probes(&self) {
+        let Some(system) = &self.system else { return };
+        let ready = |role| {
+            self.branches.get(&role).is_some_and(|branch| health(&branch.state.phase) == RoleHealth::Ready)
+        };
+        let (hub, infer) = (ready(Role::Hub), ready(Role::Infer));
+        for (probe, holds) in [(Probe::Inference, infer), (Probe::Supervisor, hub && infer)] {
+            if holds && !system.order(UpdateOrder::Probe(probe, Finding::Passed)) {
+                tracing::error!(%probe, "the thread of the device's system does not take orders");
             }
         }
     }
@@ -396,19 +490,25 @@ impl Tree {
                 confinement: branch.running.as_ref().and_then(|running| running.confinement.clone()),
             }
         });
+        let board = Board::read(&self.data);
         TreeStatus {
             uptime_s: self.age().as_secs(),
             memory: board::memory_of(std::process::id()),
             roles: roles.collect(),
-            board: Board::read(&self.data),
+            concerns: Concern::of(&board),
+            board,
             watchdogs: self.watchdogs.clone(),
         }
     }
 
     fn tell_status(&mut self) {
+        let status = self.status();
+        if let Some(device) = &mut self.device {
+            device.show(&status);
+        }
         let hub = self.branches.get(&Role::Hub).and_then(|branch| branch.running.as_ref());
         if let Some(hub) = hub.filter(|hub| hub.confinement.is_some())
-            && !hub.tell(ToRole::Status(Box::new(self.status())), None)
+            && !hub.tell(ToRole::Status(Box::new(status)), None)
         {
             // Its silence will be noticed by the pings; a status is no reason to end a hub.
             tracing::debug!("the hub did not take the status");

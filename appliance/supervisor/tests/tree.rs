@@ -79,6 +79,8 @@ fn supervise(folder: &Path) -> ExitCode {
             hub: role("hub"),
             infer: role("infer"),
             data: folder.to_owned(),
+            device: None,
+            system: None,
             watchdog: Some(folder.join("watchdog")),
             notify: Notify::from_environment().unwrap(),
         };
@@ -130,6 +132,7 @@ fn play(name: &str, folder: &Path) -> ExitCode {
                         link.restart(Role::Infer).await.unwrap();
                     }
                 }
+                Order::Update(..) => {}
                 Order::Shutdown if mode(folder, name) == "stubborn" => {}
                 Order::Shutdown => break,
             }

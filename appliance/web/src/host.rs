@@ -35,8 +35,66 @@ pub trait Host: Send + Sync + 'static {
     /// Asks the supervisor to start a role again. For the hub itself this happens after the answer has left.
     fn restart(&self, role: HostRole);
 
+    /// Does something to the device, after the answer to whoever asked has left.
+    ///
+    /// # Errors
+    /// [`HostError::Refused`] on a computer, where the hub is a guest.
+    fn device(&self, act: DeviceAct) -> Result<(), HostError> {
+        Err(HostError::Refused(format!("{act:?} is not done to a computer on which the hub is a guest")))
+    }
+
     /// The last lines of the hub's log, oldest first, at most `limit`.
     fn recent_log(&self, limit: usize) -> Vec<String>;
+}
+
+/// What a keeper may do to the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceAct {
+    /// End in order and switch off.
+    PowerOff,
+    /// End in order and start again.
+    Restart,
+    /// Erase everything of the community and start as on the first day.
+    FactoryReset,
+}
+
+/// What is known of the device; all empty where the hub is a guest on a computer.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceFacts {
+    /// Whether the hub is the device's system.
+    pub appliance: bool,
+    /// The hub's own Wi-Fi, while it has one.
+    pub captive: Option<Captive>,
+    /// Mistakes in the provisioning file, in words for people.
+    pub provisioning: Vec<String>,
+    /// What a person should do something about: a short name, and a sentence.
+    pub concerns: Vec<(&'static str, &'static str)>,
+    /// Whether the supply's voltage is too low, where the board tells.
+    pub under_voltage: Option<bool>,
+    /// The card that holds the data.
+    pub card: CardFacts,
+}
+
+/// The hub's own Wi-Fi, on which phones ask whether it is the internet.
+#[derive(Debug, Clone, Copy)]
+pub struct Captive {
+    /// The hub's address on it.
+    pub address: IpAddr,
+    /// The hosts of which they ask it.
+    pub hosts: &'static [&'static str],
+}
+
+/// What is known of the card. What it does not tell is `None`.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+pub struct CardFacts {
+    /// Its kind and name.
+    pub name: Option<String>,
+    /// Share of its life that is used, percent, as it estimates itself.
+    pub worn_percent: Option<u8>,
+    /// Bytes that were written to the hub's file system in its life.
+    pub written_bytes: Option<u64>,
+    /// Errors that the file system has met.
+    pub errors: Option<u64>,
 }
 
 /// A role of the process tree.
@@ -111,6 +169,8 @@ pub struct HostFacts {
     pub restarts: Vec<(String, u64)>,
     /// What opening the store found and repaired.
     pub opened: OpenReport,
+    /// The device.
+    pub device: DeviceFacts,
 }
 
 /// Whether the outside world can be reached.

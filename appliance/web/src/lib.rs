@@ -23,7 +23,10 @@ mod session;
 use axum::Router;
 
 pub use api::openapi;
-pub use host::{Confined, Connectivity, Host, HostError, HostFacts, HostRole, Usage};
+pub use host::{
+    Captive, CardFacts, Confined, Connectivity, DeviceAct, DeviceFacts, Host, HostError, HostFacts, HostRole,
+    Usage,
+};
 pub use hub::Hub;
 pub use peer::Peer;
 pub use problem::{FieldError, Problem, ProblemKind};

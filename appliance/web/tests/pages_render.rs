@@ -208,6 +208,7 @@ fn pages(sample: &Sample) -> Vec<(String, [bool; 3])> {
         ("/account".into(), members),
         ("/invitations".into(), keepers),
         ("/settings".into(), keepers),
+        ("/settings/device".into(), keepers),
         ("/nowhere".into(), [false, false, false]),
         (format!("/notices/{project}"), [false, false, false]),
         ("/notices/not-an-id".into(), [false, false, false]),

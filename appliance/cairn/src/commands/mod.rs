@@ -5,6 +5,7 @@
 mod ask;
 mod backup;
 mod bench;
+mod device;
 mod health;
 mod library;
 mod models;
@@ -41,6 +42,7 @@ pub(crate) fn dispatch(data: PathBuf, command: Command) -> Result<(), Failure> {
             println!("cairn {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
+        Command::Device(command) => device::run(&folder, command),
         // Handled before they come here.
         Command::Run(_) | Command::Role(_) => Ok(()),
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use cairn_device::network::{Passphrase, Ssid};
 use cairn_store::{CloudMode, Secret};
 use toml::de::DeValue;
 
@@ -79,21 +80,44 @@ pub(super) const KEYS: &[Key] = &[
         Ok(())
     }),
     key("wifi", "ssid", "no Wi-Fi is joined", |to, value| {
-        let ssid = text(value)?;
-        let fits = (1..=32).contains(&ssid.len());
-        to.wifi.ssid = Some(fits.then(|| ssid.to_owned()).ok_or("the network's name, at most 32 bytes")?);
+        to.wifi.ssid = Some(Ssid::new(text(value)?).map_err(|_| "the network's name, at most 32 bytes")?);
         Ok(())
     }),
     key("wifi", "passphrase", "no Wi-Fi is joined", |to, value| {
-        let passphrase = text(value)?;
-        let fits = (8..=63).contains(&passphrase.len());
-        to.wifi.passphrase = Some(Secret::new(fits.then_some(passphrase).ok_or("8 to 63 characters")?));
+        // Without it the network would be joined as an open one.
+        to.wifi.passphrase = Some(None);
+        let passphrase = Passphrase::new(text(value)?);
+        to.wifi.passphrase =
+            Some(Some(passphrase.map_err(|_| "8 to 63 letters, digits and signs, without accents")?));
         Ok(())
     }),
     key("wifi", "country", "only channels allowed everywhere are used", |to, value| {
         let country = text(value)?;
         let fits = country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase());
         to.wifi.country = Some(fits.then(|| country.to_owned()).ok_or("two capital letters such as \"CH\"")?);
+        Ok(())
+    }),
+    key(
+        "access_point",
+        "enabled",
+        "the hub has a Wi-Fi of its own while there is none to join",
+        |to, value| {
+            to.access_point.wanted = Some(flag(value)?);
+            Ok(())
+        },
+    ),
+    key("access_point", "ssid", "it is called after the hub", |to, value| {
+        let ssid = Ssid::new(text(value)?).map_err(|_| "the network's name, at most 32 bytes")?;
+        to.access_point.ssid = Some(ssid);
+        Ok(())
+    }),
+    key("access_point", "passphrase", "the hub has no Wi-Fi of its own", |to, value| {
+        // Whoever wanted a closed network must not get an open one.
+        to.access_point_unusable = true;
+        let passphrase = Passphrase::new(text(value)?);
+        to.access_point.passphrase =
+            Some(passphrase.map_err(|_| "8 to 63 letters, digits and signs, without accents")?);
+        to.access_point_unusable = false;
         Ok(())
     }),
     key("gateway", "url", "the hub works for itself", |to, value| {

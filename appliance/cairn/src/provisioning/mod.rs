@@ -11,12 +11,15 @@ mod nearest;
 
 use std::{fmt, fs::File, io::Read, net::SocketAddr, ops::Range, path::Path};
 
+use cairn_device::network::{self, AccessPoint, Passphrase, Ssid, Wish};
 use cairn_store::{CloudEndpoint, CloudMode, Secret, Settings};
 use toml::de::{DeTable, DeValue};
 
 use keys::{KEYS, Key};
 use nearest::nearest;
 
+/// Name on the network when nobody gave one.
+pub(crate) const DEFAULT_NAME: &str = "cairn";
 /// Largest provisioning file, bytes.
 const MAX_FILE: u64 = 64 * 1024;
 /// Most mistakes that are told.
@@ -39,8 +42,12 @@ pub(crate) struct Provisioning {
     pub(crate) listen: Vec<SocketAddr>,
     /// Whether to announce the hub.
     pub(crate) announce: Option<bool>,
-    /// The Wi-Fi to join; the image's network set-up reads it.
+    /// The Wi-Fi to join.
     pub(crate) wifi: Wifi,
+    /// The hub's own Wi-Fi.
+    pub(crate) access_point: AccessPoint,
+    /// Whether its passphrase was there and could not be used.
+    pub(crate) access_point_unusable: bool,
     /// The gateway to enrol with.
     pub(crate) gateway: Gateway,
     /// Where questions are answered.
@@ -53,8 +60,9 @@ pub(crate) struct Provisioning {
 /// A Wi-Fi to join.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wifi {
-    pub(crate) ssid: Option<String>,
-    pub(crate) passphrase: Option<Secret>,
+    pub(crate) ssid: Option<Ssid>,
+    /// `Some(None)`: it was there and could not be used.
+    pub(crate) passphrase: Option<Option<Passphrase>>,
     pub(crate) country: Option<String>,
 }
 
@@ -183,6 +191,23 @@ fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
 }
 
 impl Provisioning {
+    /// What the file wants of the network. What it said and cannot be used is left out rather than weakened: no network
+    /// is joined or made without the passphrase that somebody wrote for it.
+    pub(crate) fn wish(&self) -> Wish {
+        let name = self.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
+        let mut access_point = self.access_point.clone();
+        let wifi = match (&self.wifi.ssid, &self.wifi.passphrase) {
+            (None, _) | (_, Some(None)) => None,
+            (Some(ssid), passphrase) => {
+                Some(network::Wifi { ssid: ssid.clone(), passphrase: passphrase.clone().flatten() })
+            }
+        };
+        if self.access_point_unusable {
+            access_point.wanted = Some(false);
+        }
+        Wish { name, wifi, access_point, country: self.wifi.country.clone() }
+    }
+
     /// The settings of a hub that nobody has claimed yet. What the store would refuse is told and left out.
     pub(crate) fn settings(&self, before: &Settings) -> (Settings, Vec<Finding>) {
         let mut settings = before.clone();
@@ -315,6 +340,27 @@ key = "sk-1"
         let (_, findings) = read(Some(&folder.path().join("none")));
         assert!(findings.first().unwrap().to_string().contains("cannot be read"));
         assert!(read(None).1.is_empty());
+    }
+
+    #[test]
+    fn the_network_is_what_the_file_wants_and_never_weaker() {
+        use cairn_device::network::WifiMode;
+        let wish = |text: &str| parse(text).0.wish();
+        assert!(matches!(wish("").wifi_mode(), WifiMode::AccessPoint { passphrase: None, .. }));
+        let joined = wish(GOOD);
+        assert!(matches!(joined.wifi_mode(), WifiMode::Join(wifi) if wifi.passphrase.is_some()));
+        assert_eq!((joined.name.as_str(), joined.country.as_deref()), ("spring", Some("CH")));
+        // A passphrase that cannot be used does not make an open network of a closed one. The hub stays in reach by its
+        // own Wi-Fi, where its page tells the mistake.
+        let wrong = wish("[wifi]\nssid = \"village\"\npassphrase = \"short\"\n");
+        assert!(wrong.wifi.is_none());
+        assert!(matches!(wrong.wifi_mode(), WifiMode::AccessPoint { .. }));
+        let closed = wish("[access_point]\npassphrase = \"short\"\n");
+        assert!(matches!(closed.wifi_mode(), WifiMode::Off));
+        let named = wish("[access_point]\nssid = \"Refuge\"\npassphrase = \"correct horse\"\n");
+        assert!(
+            matches!(named.wifi_mode(), WifiMode::AccessPoint { ssid, passphrase: Some(_) } if ssid.as_str() == "Refuge")
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cairn_device::network::captive;
 use cairn_inference::InferenceClient;
 use cairn_library::{Library, LibraryConfig, extract::ExtractorCommand};
 use cairn_process::{Confinement, ConfinementReport, Profile};
@@ -24,12 +25,10 @@ use crate::{
     host::{self, SharedHost, ThisHost},
     logging::{self, RecentLog},
     outcome::{Code, Failure, while_doing},
-    provisioning::{self, Finding, Provisioning},
+    provisioning::{self, DEFAULT_NAME, Finding, Provisioning},
     serve,
 };
 
-/// Name on the network when nobody gave one.
-const DEFAULT_NAME: &str = "cairn";
 /// Share of the board's memory that the hub may have of its own, in percent, and the least that it gets.
 const MEMORY_SHARE: u64 = 50;
 const LEAST_MEMORY: u64 = 384 << 20;
@@ -45,6 +44,8 @@ struct Plan {
     findings: Vec<Finding>,
     name: String,
     announce: bool,
+    appliance: bool,
+    captive: Option<std::net::IpAddr>,
     listeners: Vec<std::net::TcpListener>,
     log: RecentLog,
 }
@@ -58,9 +59,13 @@ pub(crate) fn main(data: PathBuf, arguments: RunArguments) -> Result<(), Failure
         tracing::warn!(line = finding.line, wrong = finding.wrong, instead = finding.instead, "provisioning");
     }
     // Ports below 1024 are bound while that is still allowed.
-    let listeners = listen(&folder, &arguments.listen, &provisioning)?;
+    let listeners = listen(&folder, &arguments, &provisioning)?;
+    // Also while it may still be read.
+    let captive = arguments.appliance.then(|| captive::read(Path::new("/run"))).flatten();
     let plan = Plan {
         name: arguments.name.or_else(|| provisioning.name.clone()).unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+        appliance: arguments.appliance,
+        captive: captive.map(|(address, _)| address.into()),
         announce: !arguments.no_mdns && provisioning.announce.unwrap_or(true),
         folder,
         provisioning,
@@ -84,9 +89,10 @@ pub(crate) fn main(data: PathBuf, arguments: RunArguments) -> Result<(), Failure
 
 fn listen(
     folder: &Folder,
-    asked: &[SocketAddr],
+    arguments: &RunArguments,
     provisioning: &Provisioning,
 ) -> Result<Vec<std::net::TcpListener>, Failure> {
+    let asked = arguments.listen.as_slice();
     let wanted = if asked.is_empty() { provisioning.listen.as_slice() } else { asked };
     // A port that the system chose stays the same over a crash: pages that are open go on working. The file is gone
     // after an orderly end.
@@ -106,7 +112,8 @@ fn listen(
     }
     let mut outcome = Ok(Vec::new());
     // The first that works: a kernel without IPv6 has no [::].
-    for address in serve::DEFAULT_LISTEN.iter().filter_map(|text| text.parse().ok()) {
+    let usual = if arguments.appliance { serve::APPLIANCE_LISTEN } else { serve::DEFAULT_LISTEN };
+    for address in usual.iter().filter_map(|text| text.parse().ok()) {
         outcome = serve::bind(&[address]).map_err(refused);
         if outcome.is_ok() {
             break;
@@ -165,12 +172,13 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
     );
     let bound = plan.listeners.iter().map(std::net::TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
     let bound = bound.map_err(while_doing("reading the listening addresses"))?;
+    let reach = Reach::new(bound.clone());
     let (name, name_in_force) = watch::channel(plan.name.clone());
     let host = Arc::new(ThisHost {
         folder: plan.folder.clone(),
         started,
         started_at_ms: host::wall_clock_ms(),
-        reach: Reach::new(bound.clone()),
+        reach: reach.clone(),
         name: name_in_force,
         tree: tree_status,
         opened,
@@ -180,6 +188,10 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
         routing,
         router,
         addresses: Mutex::new(None),
+        appliance: plan.appliance,
+        captive: plan.captive,
+        findings: plan.findings.iter().map(ToString::to_string).collect(),
+        announced: plan.announce && !reach.only_here(),
     });
     let hub = cairn_web::Hub::new(store.clone(), library.clone(), inference.clone(), Arc::clone(&host) as _);
     let console = console::Console {
@@ -195,11 +207,14 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
     let consoling = tokio::spawn(console::serve(console_socket, console, told_to_end.clone()));
     write_addresses(&host, &bound)?;
     let watching = tokio::spawn(follow_addresses(Arc::clone(&host), bound));
-    let announced = plan.announce && !host.reach.only_here();
-    let announcement =
-        announced.then(|| Announcement::start(plan.name, settings.hub_name.clone(), host.reach.port(), name));
+    let announcement = host
+        .announced
+        .then(|| Announcement::start(plan.name, settings.hub_name.clone(), host.reach.port(), name));
     link.ready().await.map_err(while_doing("joining the supervisor"))?;
-    welcome(&store, &host, &plan.findings, announced).await;
+    // A device has a console of its own, which follows the address file.
+    if !plan.appliance {
+        welcome(&store, &host, &plan.findings).await;
+    }
 
     // The server ends once it was told to and has answered what was in work.
     let outcome = serving.await;
@@ -289,6 +304,7 @@ async fn follow_orders(
                     }
                 }
                 Some(Order::Status(status)) => drop(tree.send_replace(Some(*status))),
+                Some(Order::Update(..)) => {}
                 Some(Order::Shutdown) | None => break,
             },
             _ = terminated => break,
@@ -300,24 +316,30 @@ async fn follow_orders(
 }
 
 fn write_addresses(host: &ThisHost, bound: &[SocketAddr]) -> Result<(), Failure> {
-    let file = AddressFile { addresses: host.reach.pages(&host.addresses()), listening: bound.to_vec() };
+    let file = AddressFile {
+        addresses: host.reach.pages(&host.addresses()),
+        listening: bound.to_vec(),
+        local: host.announced.then(|| host.local_page()),
+        findings: host.findings.clone(),
+    };
     let json = serde_json::to_vec_pretty(&file).map_err(while_doing("writing the addresses"))?;
     data::write_durably(&host.folder.address(), &json, 0o644).map_err(while_doing("writing the addresses"))
 }
 
 /// Keeps the address file and the console true when interfaces come and go.
 async fn follow_addresses(host: SharedHost, bound: Vec<SocketAddr>) {
-    let mut told = host.reach.pages(&host.addresses());
+    let now = || (host.reach.pages(&host.addresses()), host.name.borrow().clone());
+    let mut told = now();
     let mut interval = tokio::time::interval(ADDRESSES_EVERY);
     loop {
         interval.tick().await;
-        let now = host.reach.pages(&host.addresses());
+        let now = now();
         if now != told {
-            tracing::info!(addresses = now.join(" "), "the hub's addresses have changed");
+            tracing::info!(addresses = now.0.join(" "), name = now.1, "the hub's addresses have changed");
             if let Err(error) = write_addresses(&host, &bound) {
                 tracing::warn!(%error, "the new addresses could not be written down");
             }
-            if let Some(best) = now.first() {
+            if let Some(best) = now.0.first().filter(|_| !host.appliance) {
                 say(&format!("\nThe hub is now at {best}\n{}\n", addresses::qr_code(best)));
             }
             told = now;
@@ -326,7 +348,7 @@ async fn follow_addresses(host: SharedHost, bound: Vec<SocketAddr>) {
 }
 
 /// What whoever holds the device sees on its console.
-async fn welcome(store: &Store, host: &ThisHost, findings: &[Finding], announced: bool) {
+async fn welcome(store: &Store, host: &ThisHost, findings: &[Finding]) {
     let mut text = String::new();
     for finding in findings {
         text.push_str(&format!("{finding}\n"));
@@ -338,13 +360,8 @@ async fn welcome(store: &Store, host: &ThisHost, findings: &[Finding], announced
         for other in pages.iter().skip(1) {
             text.push_str(&format!("           or {other}\n"));
         }
-        if announced {
-            let port = host.reach.port();
-            let port = if port == 80 { String::new() } else { format!(":{port}") };
-            text.push_str(&format!(
-                "           or http://{}.local{port} where the network carries names\n",
-                *host.name.borrow()
-            ));
+        if host.announced {
+            text.push_str(&format!("           or {} where the network carries names\n", host.local_page()));
         }
     }
     if store.setup_state().await.is_ok_and(|state| !state.claimed)

@@ -65,7 +65,7 @@ pub(crate) fn main(data: &Path, arguments: &InferArguments) -> Result<(), Failur
                         serving.abort();
                         serving = tokio::spawn(cairn_inference::serve(stream, config.clone()));
                     }
-                    Some(Order::Status(_)) => {}
+                    Some(Order::Status(_) | Order::Update(..)) => {}
                     Some(Order::Shutdown) | None => return Ok(()),
                 },
             }
@@ -81,7 +81,7 @@ async fn next_hub(orders: &mut mpsc::Receiver<Order>) -> Option<std::os::unix::n
     loop {
         match orders.recv().await? {
             Order::Inference(stream) => return Some(stream),
-            Order::Status(_) => {}
+            Order::Status(_) | Order::Update(..) => {}
             Order::Shutdown => return None,
         }
     }

@@ -47,6 +47,8 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(6);
 
 /// Where to listen when nobody says: every address, on a port that needs no rights.
 pub(crate) const DEFAULT_LISTEN: [&str; 2] = ["[::]:8080", "0.0.0.0:8080"];
+/// The same on a device of the hub's own, where nothing else has the port that browsers try.
+pub(crate) const APPLIANCE_LISTEN: [&str; 2] = ["[::]:80", "0.0.0.0:80"];
 
 /// Binds every address, before the process gives up the right to ports below 1024.
 pub(crate) fn bind(addresses: &[SocketAddr]) -> Result<Vec<StdListener>, (SocketAddr, io::Error)> {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    host::{Confined, Connectivity, Usage},
+    host::{CardFacts, Confined, Connectivity, DeviceFacts, Usage},
     hub::Hub,
     metrics::Exposition,
 };
@@ -73,6 +73,10 @@ pub(crate) struct Health {
     pub(crate) disk: Option<Usage>,
     /// Temperature of the processor, in degrees Celsius.
     pub(crate) temperature_c: Option<f32>,
+    /// Whether the supply's voltage is too low, where the board tells.
+    pub(crate) under_voltage: Option<bool>,
+    /// The card that holds the data.
+    pub(crate) card: CardFacts,
     /// How well each role is confined.
     pub(crate) confinement: Vec<Confined>,
     /// What a keeper should know, in words for people.
@@ -118,6 +122,8 @@ pub(crate) async fn look(hub: &Hub) -> Health {
     if let IndexState::WaitingForModel { reason } = &progress.state {
         findings.push(format!("Search by meaning waits for the embedding model: {reason}"));
     }
+    findings.extend(facts.device.concerns.iter().map(|(_, sentence)| (*sentence).to_owned()));
+    findings.extend(facts.device.provisioning.iter().cloned());
     findings.extend(facts.opened.findings.iter().map(|finding| finding.text.clone()));
     let status = match (database_connected, inference_connected) {
         (false, _) => Status::Down,
@@ -148,6 +154,8 @@ pub(crate) async fn look(hub: &Hub) -> Health {
         memory: facts.memory,
         disk: facts.disk,
         temperature_c: facts.temperature_c,
+        under_voltage: facts.device.under_voltage,
+        card: facts.device.card,
         confinement: facts.confinement,
         findings,
     }
@@ -185,6 +193,7 @@ pub(crate) async fn exposition(hub: &Hub) -> String {
     if let Some(temperature) = facts.temperature_c {
         out.one("cairn_temperature_celsius", "gauge", "Temperature of the processor.", temperature);
     }
+    device_figures(&facts.device, &mut out);
     out.head("cairn_role_restarts_total", "counter", "How often a role was started again.");
     for (role, restarts) in &facts.restarts {
         out.sample("cairn_role_restarts_total", &[("role", role)], restarts);
@@ -194,6 +203,37 @@ pub(crate) async fn exposition(hub: &Hub) -> String {
     store_figures(hub, &mut out).await;
     inference_figures(hub, &mut out).await;
     out.into_text()
+}
+
+/// What the board and its card tell; nothing is said of what they do not.
+fn device_figures(device: &DeviceFacts, out: &mut Exposition) {
+    let mut gauge = |name: &str, help: &str, value: Option<u64>| {
+        if let Some(value) = value {
+            out.one(name, "gauge", help, value);
+        }
+    };
+    gauge(
+        "cairn_under_voltage",
+        "Whether the supply's voltage is or was too low.",
+        device.under_voltage.map(u64::from),
+    );
+    gauge(
+        "cairn_card_worn_percent",
+        "Used share of the card's life, by its own estimate.",
+        device.card.worn_percent.map(u64::from),
+    );
+    gauge(
+        "cairn_card_written_bytes",
+        "Written to the hub's file system in its life.",
+        device.card.written_bytes,
+    );
+    gauge("cairn_card_errors", "Errors that the hub's file system has met.", device.card.errors);
+    if !device.concerns.is_empty() {
+        out.head("cairn_concern", "gauge", "What a person should do something about.");
+        for (name, _) in &device.concerns {
+            out.sample("cairn_concern", &[("concern", name)], 1);
+        }
+    }
 }
 
 async fn store_figures(hub: &Hub, out: &mut Exposition) {

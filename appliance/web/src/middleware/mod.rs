@@ -1,6 +1,7 @@
 //! What every request passes, one policy per file. [`around`] is the one place that says in which order.
 
 mod body_limit;
+mod captive;
 mod compress;
 mod cors;
 mod csrf;
@@ -34,7 +35,8 @@ pub(crate) fn around(routes: Router, hub: &Hub) -> Router {
             .layer(from_fn_with_state(with.clone(), observe::observe))
             .layer(from_fn_with_state(with.clone(), panic::catch))
             .layer(from_fn_with_state(with.clone(), shed::shed))
-            // Whether it is for us, and where it was sent from.
+            // Whether it asks for the internet, whether it is for us, and where it was sent from.
+            .layer(from_fn_with_state(with.clone(), captive::answer))
             .layer(from_fn_with_state(with.clone(), host::check))
             .layer(from_fn_with_state(with.clone(), source::find))
             .layer(axum::middleware::from_fn(cors::answer))

@@ -6,6 +6,7 @@
 mod account;
 mod ask;
 mod assessments;
+mod device;
 mod enter;
 mod history;
 mod home;
@@ -95,6 +96,10 @@ pub(crate) fn routes() -> Router<Hub> {
         .route("/settings", get(settings::show).post(settings::save))
         .route("/settings/backup", post(settings::backup))
         .route("/settings/support", post(settings::support))
+        .route("/settings/device", get(device::show))
+        .route("/settings/device/restart", post(device::restart))
+        .route("/settings/device/power-off", post(device::power_off))
+        .route("/settings/device/reset", post(device::reset))
         .route("/settings/models/{name}/load", post(models::load))
         .route("/settings/models/{name}/unload", post(models::unload))
         .route("/settings/models/{name}/delete", post(models::remove))
@@ -118,6 +123,7 @@ pub(crate) const SOURCES: &[&str] = &[
     include_str!("account.rs"),
     include_str!("ask.rs"),
     include_str!("assessments.rs"),
+    include_str!("device.rs"),
     include_str!("enter.rs"),
     include_str!("history.rs"),
     include_str!("home.rs"),

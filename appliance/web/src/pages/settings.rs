@@ -10,6 +10,7 @@ use cairn_store::{CloudEndpoint, CloudMode, Secret, Settings, StoreError};
 use maud::{Markup, html};
 
 use super::{
+    device,
     layout::{Place, View, encode},
     models,
     page::Page,
@@ -118,6 +119,7 @@ async fn page(
             }
             (models::section(p, &models))
             (backup_section(p, backup))
+            (device::section(p))
             section class="card stack" aria-labelledby="support-title" {
                 h2 id="support-title" { (l.t(K::SettingsSupport)) }
                 p class="quiet" { (l.t(K::SupportLead)) }

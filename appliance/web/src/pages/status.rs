@@ -12,7 +12,7 @@ use super::{
     parts::{bar, icon, moment},
 };
 use crate::{
-    host::{Connectivity, Usage},
+    host::{CardFacts, Connectivity, DeviceFacts, Usage},
     hub::Hub,
     i18n::{Count, Key as K},
     problem::Problem,
@@ -42,6 +42,12 @@ pub(super) async fn show(State(hub): State<Hub>, p: Page) -> Result<Response, Pr
                 p { (l.t(long)) }
                 p class="quiet" { (outbox) }
             }
+            @if !facts.device.concerns.is_empty() || !facts.device.provisioning.is_empty() {
+                section class="card stack" aria-labelledby="concerns" {
+                    h2 id="concerns" { (l.t(K::StatusConcerns)) }
+                    (concerns(&facts.device))
+                }
+            }
             section class="card stack" aria-labelledby="started" {
                 h2 id="started" { (l.t(K::StatusStarted)) }
                 (findings(&p, &facts.opened.findings))
@@ -66,6 +72,8 @@ pub(super) async fn show(State(hub): State<Hub>, p: Page) -> Result<Response, Pr
                         dt { (l.t(K::StatusMemory)) } dd { (memory(&p, facts.memory)) }
                         dt { (l.t(K::StatusTemperature)) }
                         dd { @if let Some(degrees) = facts.temperature_c { (l.with(K::StatusDegrees, &[("n", &format_args!("{degrees:.0}"))])) } @else { (l.t(K::StatusUnknown)) } }
+                        dt { (l.t(K::StatusPower)) } dd { (power(&p, facts.device.under_voltage)) }
+                        dt { (l.t(K::StatusCard)) } dd { (card(&p, &facts.device.card)) }
                         dt { (l.t(K::StatusBoard)) } dd { (facts.board.as_deref().unwrap_or(l.t(K::StatusUnknown))) }
                         dt { (l.t(K::StatusVersion)) } dd { (facts.version) }
                         dt { (l.t(K::StatusSchema)) } dd { (health.schema_version) }
@@ -116,6 +124,41 @@ fn findings(p: &Page, found: &[Finding]) -> Markup {
             // Written by the store, in English, like the log.
             div class=(class) { (icon(picture)) div class="stack-s" lang="en" dir="ltr" { p { (finding.text) } @if !finding.advice.is_empty() { p class="small" { (finding.advice) } } } }
         }
+    }
+}
+
+/// What a person should do something about, and the mistakes in the provisioning file.
+fn concerns(device: &DeviceFacts) -> Markup {
+    let sentences = device.concerns.iter().map(|(_, sentence)| *sentence);
+    html! {
+        // Written in English, like the log.
+        @for text in sentences.chain(device.provisioning.iter().map(String::as_str)) {
+            div class="flash warn" { (icon("warning")) div lang="en" dir="ltr" { p { (text) } } }
+        }
+    }
+}
+
+fn power(p: &Page, under_voltage: Option<bool>) -> Markup {
+    let (class, key) = match under_voltage {
+        Some(true) => ("badge bad", K::StatusPowerLow),
+        Some(false) => ("badge ok", K::StatusPowerOk),
+        None => return html! { (p.l.t(K::StatusUnknown)) },
+    };
+    html! { span class=(class) { (p.l.t(key)) } }
+}
+
+/// What the card tells of itself; an SD card tells no wear, and none is made up.
+fn card(p: &Page, card: &CardFacts) -> Markup {
+    let l = p.l;
+    let wear = match card.worn_percent {
+        Some(percent) => l.with(K::StatusCardWorn, &[("n", &percent)]),
+        None => l.t(K::StatusCardSilent).to_owned(),
+    };
+    html! {
+        @if let Some(name) = &card.name { bdi { (name) } br; }
+        (wear)
+        @if let Some(written) = card.written_bytes { br; (l.with(K::StatusCardWritten, &[("size", &l.size(written))])) }
+        @if card.errors.is_some_and(|errors| errors > 0) { br; span class="badge bad" { (l.t(K::StatusCardErrors)) } }
     }
 }
 

@@ -21,8 +21,6 @@ const MAX_LOGIN: usize = 300;
 /// A person who has just got a session.
 #[derive(Debug, Clone)]
 pub(crate) struct SignedIn {
-    /// The person.
-    pub(crate) person: RecordId,
     /// The `Set-Cookie` header that carries the session.
     pub(crate) cookie: HeaderValue,
 }
@@ -168,6 +166,28 @@ pub(crate) async fn change_password(
     open_session(hub, peer, &Identity::anonymous(), person).await
 }
 
+/// Makes sure that it is still the person of the session who asks: for what cannot be undone.
+///
+/// # Errors
+/// When nobody is signed in, too many passwords were tried, or this one is wrong.
+pub(crate) async fn confirm(
+    hub: &Hub,
+    peer: Peer,
+    identity: &Identity,
+    password: String,
+) -> Result<(), Problem> {
+    let person = signed_in(&identity.viewer)?;
+    let record = hub.store.get(&identity.viewer, person).await?;
+    let login = record.text("login").to_owned();
+    hub.shared.limits.password(peer.client(), &login)?;
+    let known = hub.store.find_login(&login).await?.map(|login| login.password_hash);
+    if hub.shared.passwords.verify(password, known).await? {
+        return Ok(());
+    }
+    let detail = "this is not your current password";
+    Err(Problem::new(ProblemKind::Invalid, detail).field("password", detail))
+}
+
 /// Sets somebody's password, as a keeper does for a person who forgot it. The person's sessions end.
 ///
 /// # Errors
@@ -222,7 +242,7 @@ async fn open_session(
     }
     let hours = hub.settings().await.session_hours;
     let token: SessionToken = hub.store.open_session(person, Some(u64::from(hours) * 3_600_000)).await?;
-    Ok(SignedIn { person, cookie: give_session(&token, hours, peer)? })
+    Ok(SignedIn { cookie: give_session(&token, hours, peer)? })
 }
 
 fn bounded(field: &'static str, text: &str) -> Result<String, Problem> {

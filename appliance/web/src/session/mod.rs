@@ -13,7 +13,7 @@ use cairn_store::{ApiToken, SessionToken, Store, Viewer};
 
 pub(crate) use actions::signed_in;
 pub(crate) use actions::{
-    NewPerson, SignedIn, change_password, claim, set_password_of, sign_in, sign_out, sign_up,
+    NewPerson, SignedIn, change_password, claim, confirm, set_password_of, sign_in, sign_out, sign_up,
 };
 pub(crate) use cookie::forget_session;
 pub(crate) use cookie::{SESSION_COOKIE, session_cookie_of};

@@ -23,7 +23,7 @@ use cairn_inference::{
 use cairn_library::{Library, LibraryConfig, extract::ExtractorCommand};
 use cairn_store::{OpenOptions, OpenReport, Passage, SessionToken, Settings, Store, Viewer};
 use cairn_sync::{Fields, Kind, RecordId, Value};
-use cairn_web::{Connectivity, Host, HostError, HostFacts, HostRole, Hub, Peer, Usage, router};
+use cairn_web::{Connectivity, DeviceFacts, Host, HostError, HostFacts, HostRole, Hub, Peer, Usage, router};
 use futures::{
     StreamExt,
     future::BoxFuture,
@@ -63,6 +63,7 @@ impl Host for TestHost {
             temperature_c: None,
             restarts: vec![("infer".into(), 2)],
             opened: self.opened.clone(),
+            device: DeviceFacts::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -17,7 +17,10 @@ use cairn_inference::{
 use cairn_library::{Library, LibraryConfig, extract::ExtractorCommand};
 use cairn_store::{OpenOptions, OpenReport, Passage, Settings, Store, Viewer};
 use cairn_sync::{Fields, Kind, RecordId, Value};
-use cairn_web::{Confined, Connectivity, Host, HostError, HostFacts, HostRole, Hub, Usage, router};
+use cairn_web::{
+    Captive, CardFacts, Confined, Connectivity, DeviceAct, DeviceFacts, Host, HostError, HostFacts, HostRole,
+    Hub, Usage, router,
+};
 use futures::{
     StreamExt,
     future::BoxFuture,
@@ -37,6 +40,7 @@ pub struct FakeHost {
     pub opened: OpenReport,
     pub folder: PathBuf,
     pub port: u16,
+    pub acts: Arc<Mutex<Vec<DeviceAct>>>,
 }
 
 impl Host for FakeHost {
@@ -68,6 +72,19 @@ impl Host for FakeHost {
             temperature_c: Some(51.4),
             restarts: vec![("infer".into(), 1)],
             opened: self.opened.clone(),
+            device: DeviceFacts {
+                appliance: true,
+                captive: Some(Captive { address: [192, 168, 73, 1].into(), hosts: &["captive.example"] }),
+                provisioning: vec!["cairn.toml, line 3: [hub] has no \"langage\"; it is passed over".into()],
+                concerns: vec![("hot", "The processor is too hot.")],
+                under_voltage: Some(false),
+                card: CardFacts {
+                    name: Some("SD SC32G".into()),
+                    worn_percent: None,
+                    written_bytes: Some(3 * gib),
+                    errors: Some(0),
+                },
+            },
         }
     }
 
@@ -86,6 +103,11 @@ impl Host for FakeHost {
     fn settings_changed(&self, _: &Settings) {}
 
     fn restart(&self, _: HostRole) {}
+
+    fn device(&self, act: DeviceAct) -> Result<(), HostError> {
+        self.acts.lock().unwrap().push(act);
+        Ok(())
+    }
 
     fn recent_log(&self, _: usize) -> Vec<String> {
         vec![]
@@ -135,6 +157,8 @@ pub struct World {
     pub hub: Hub,
     pub router: Router,
     pub folder: TempDir,
+    /// What was done to the device.
+    pub acts: Arc<Mutex<Vec<DeviceAct>>>,
 }
 
 /// What a browser keeps of an answer.
@@ -203,10 +227,17 @@ impl World {
             Arc::new(scribe),
             LibraryConfig::new(extractor),
         );
-        let host = FakeHost { connectivity, opened, folder: folder.path().to_owned(), port };
+        let acts = Arc::default();
+        let host = FakeHost {
+            connectivity,
+            opened,
+            folder: folder.path().to_owned(),
+            port,
+            acts: Arc::clone(&acts),
+        };
         let hub = Hub::new(store.clone(), library, InferenceClient::new(), Arc::new(host));
         let router = router(hub.clone());
-        Self { store, hub, router, folder }
+        Self { store, hub, router, folder, acts }
     }
 
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
