@@ -190,7 +190,16 @@ fn prune(root: &Path) -> Result<()> {
         let kept =
             FIRMWARE.iter().any(|kept| name.starts_with(kept) || kept.starts_with(&format!("{name}/")));
         if kept { Ok(()) } else { remove(path) }
-    })
+    })?;
+    // What `update-alternatives` would do: without it no radio knows which channels a country allows.
+    for name in ["regulatory.db", "regulatory.db.p7s"] {
+        let chosen = format!("{name}-debian");
+        if !firmware.join(&chosen).exists() {
+            bail!("wireless-regdb brought no {chosen}");
+        }
+        symlink(chosen, firmware.join(name))?;
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) -> Result<()> {

@@ -25,6 +25,12 @@ pub(crate) struct BootArgs {
     /// Start with a new card: what the last one kept is lost
     #[arg(long)]
     fresh: bool,
+    /// An aarch64 binary of the hub that was built already
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Build in less time what runs slower
+    #[arg(long)]
+    quick: bool,
     /// Where cards are
     #[arg(long, default_value_os_t = image::folder())]
     images: PathBuf,
@@ -39,7 +45,7 @@ pub(crate) fn run(args: &BootArgs) -> Result<()> {
     let kept = args.images.join("boot-qemu-virt.img");
     let loader = args.images.join("boot-qemu-virt.u-boot.bin");
     if args.fresh || !kept.exists() {
-        let (card, u_boot) = image::for_qemu(&args.images, false)?;
+        let (card, u_boot) = image::for_qemu(&args.images, args.binary.clone(), args.quick)?;
         let mut copy = Command::new("cp");
         step::quiet("Making a card", copy.arg("--sparse=always").args([&card, &kept]))?;
         std::fs::copy(&u_boot, &loader)?;

@@ -80,13 +80,13 @@ pub(crate) fn run(args: &ImageArgs) -> Result<()> {
 }
 
 /// The card that QEMU boots, and its bootloader; built when they are not there.
-pub(crate) fn for_qemu(output: &Path, quick: bool) -> Result<(PathBuf, PathBuf)> {
+pub(crate) fn for_qemu(output: &Path, binary: Option<PathBuf>, quick: bool) -> Result<(PathBuf, PathBuf)> {
     let name = format!("cairn-qemu-virt-{}", version()?);
     let (card, loader) = (output.join(format!("{name}.img")), output.join(format!("{name}.u-boot.bin")));
     let args = ImageArgs {
         board: vec!["qemu-virt".to_owned()],
         output: output.to_owned(),
-        binary: None,
+        binary,
         no_embedding_model: false,
         locked: false,
         update_lock: false,

@@ -18,6 +18,7 @@ mod setup;
 mod simulate;
 mod step;
 mod test;
+mod test_image;
 mod workspace;
 
 use std::process::ExitCode;
@@ -51,6 +52,8 @@ enum Task {
     Image(image::ImageArgs),
     /// Boot a card in QEMU, its page forwarded and its console in the terminal
     Boot(boot::BootArgs),
+    /// Build QEMU's card and run the tests that boot it (not part of `test`)
+    TestImage(test_image::TestImageArgs),
     /// Start a gateway with a PostgreSQL of its own; print its address and an enrolment token
     Gateway(gateway::GatewayArgs),
     /// Run the synchronisation simulator over many seeds, or replay one
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Task::Cross(args) => cross::run(&args),
         Task::Image(args) => image::run(&args),
         Task::Boot(args) => boot::run(&args),
+        Task::TestImage(args) => test_image::run(&args),
         Task::Gateway(args) => gateway::run(&args),
         Task::Simulate(args) => simulate::run(&args),
         Task::Fuzz(args) => test::fuzz(&args),

@@ -28,15 +28,21 @@ pub(crate) fn for_testing() -> Result<Vec<(&'static str, PathBuf)>> {
     packages::install(packages::GATEWAY)?;
     let model = embedding_model::prepare(&workspace::cache())?;
     let peers = python::peers(&workspace::cache())?;
-    if !step::has("cargo-nextest") {
-        step::show(
-            "Building the test runner (cargo-nextest)",
-            std::process::Command::new("cargo").args(["install", "--locked", "cargo-nextest"]),
-        )?;
-    }
+    test_runner()?;
     Ok(vec![
         ("CAIRN_EMBEDDING_MODEL", model),
         ("CAIRN_PYTHON", peers),
         ("CAIRN_TEST_CACHE", workspace::cache()),
     ])
+}
+
+/// The test runner.
+pub(crate) fn test_runner() -> Result<()> {
+    if step::has("cargo-nextest") {
+        return Ok(());
+    }
+    step::show(
+        "Building the test runner (cargo-nextest)",
+        std::process::Command::new("cargo").args(["install", "--locked", "cargo-nextest"]),
+    )
 }

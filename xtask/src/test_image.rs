@@ -1,0 +1,32 @@
+//! `cargo xtask test-image`: the tests that boot a card. Apart from `cargo xtask test`, because a release build for another
+//! processor comes before them.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::{image, setup, step, test::cargo};
+
+/// Arguments of `cargo xtask test-image`.
+#[derive(Args)]
+pub(crate) struct TestImageArgs {
+    /// Only the tests whose name contains this
+    filter: Vec<String>,
+    /// An aarch64 binary of the hub that was built already
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Build in less time what runs slower
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Builds the hub for the boards and the card of QEMU's machine, and boots it.
+pub(crate) fn run(args: &TestImageArgs) -> Result<()> {
+    setup::test_runner()?;
+    let (card, bootloader) = image::for_qemu(&image::folder(), args.binary.clone(), args.quick)?;
+    let mut tests = cargo("nextest");
+    tests.args(["run", "--package", "cairn-tests", "--test", "image", "--ignore-default-filter"]);
+    tests.args(&args.filter).env("CAIRN_CARD", card).env("CAIRN_BOOTLOADER", bootloader);
+    step::show("Booting the card", &mut tests)
+}
