@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
+use std::{num::NonZero, thread};
+
 use cairn_tests::simulation::{Report, Sabotage, run};
 
 /// Seeds that once found something, kept for ever.
@@ -9,13 +11,26 @@ const REGRESSIONS: &[u64] = &[607];
 
 #[test]
 fn a_thousand_seeds_converge() {
+    let seeds: Vec<u64> = REGRESSIONS.iter().copied().chain(0..1_000).collect();
+    // A seed is a world of its own, so that every core plays a share of them.
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let mut total = Report::default();
-    for seed in REGRESSIONS.iter().copied().chain(0..1_000) {
-        let report = run(seed, None).unwrap_or_else(|finding| panic!("{finding}"));
-        total.acknowledged += report.acknowledged;
-        total.conflicts += report.conflicts;
-        total.faults += report.faults;
-    }
+    thread::scope(|scope| {
+        let shares: Vec<_> = (0..cores)
+            .map(|share| {
+                let seeds = seeds.iter().copied().skip(share).step_by(cores);
+                scope.spawn(move || seeds.map(|seed| run(seed, None)).collect::<Result<Vec<_>, _>>())
+            })
+            .collect();
+        for share in shares {
+            let reports = share.join().unwrap().unwrap_or_else(|finding| panic!("{finding}"));
+            for report in reports {
+                total.acknowledged += report.acknowledged;
+                total.conflicts += report.conflicts;
+                total.faults += report.faults;
+            }
+        }
+    });
     // A simulation in which nothing happens proves nothing.
     assert!(total.acknowledged > 50_000 && total.conflicts > 1_000 && total.faults > 50_000, "{total:?}");
 }
