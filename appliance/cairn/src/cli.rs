@@ -38,6 +38,14 @@ pub(crate) enum Command {
         /// The file to write (JSON)
         file: PathBuf,
     },
+    /// Join a community: enrol with its gateway
+    Enrol(EnrolArguments),
+    /// Synchronisation with the gateway
+    Sync {
+        /// What to do [default: status]
+        #[command(subcommand)]
+        command: Option<SyncCommand>,
+    },
     /// How the running hub is
     Health {
         /// As JSON
@@ -76,6 +84,33 @@ pub(crate) struct RunArguments {
     /// The hub is this device's system: it listens on port 80 and looks after LED, clock, restart and reset
     #[arg(long)]
     pub(crate) appliance: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnrolArguments {
+    /// The gateway's address
+    pub(crate) url: String,
+    /// The token that works once
+    pub(crate) token: String,
+    /// Allow http:// to an address of this very machine, for development
+    #[arg(long)]
+    pub(crate) plain_loopback: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SyncCommand {
+    /// Where it stands
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Exchange records now and wait for the end
+    Now {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -20,7 +20,7 @@ use cairn_web::{
 use futures::future::{BoxFuture, FutureExt};
 use tokio::sync::watch;
 
-use crate::{addresses::Reach, data::Folder, logging::RecentLog};
+use crate::{addresses::Reach, data::Folder, logging::RecentLog, uplink::HubUplink};
 
 /// How long a restart of the hub waits, so that the answer to whoever asked for it can leave.
 const RESTART_AFTER: Duration = Duration::from_millis(500);
@@ -41,6 +41,7 @@ pub(crate) struct ThisHost {
     pub(crate) inference: InferenceClient,
     pub(crate) routing: watch::Sender<Routing>,
     pub(crate) router: cairn_uplink::Router,
+    pub(crate) uplink: Arc<HubUplink>,
     pub(crate) addresses: Mutex<Option<(Instant, Vec<IpAddr>)>>,
     /// Whether the hub is its device's system.
     pub(crate) appliance: bool,
@@ -127,6 +128,20 @@ pub(crate) fn wall_clock_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// The worst of what is needed outside; nothing at all is needed where everything is local.
+fn outside(states: [connectivity::State; 2]) -> Connectivity {
+    let any = |state| states.contains(&state);
+    if any(connectivity::State::Offline) {
+        Connectivity::Offline
+    } else if any(connectivity::State::Recovering) {
+        Connectivity::Recovering
+    } else if any(connectivity::State::Normal) {
+        Connectivity::Online
+    } else {
+        Connectivity::Local
+    }
+}
+
 impl Host for ThisHost {
     fn facts(&self) -> HostFacts {
         let tree = self.tree.borrow();
@@ -144,12 +159,7 @@ impl Host for ThisHost {
             addresses: self.addresses(),
             port: self.reach.port(),
             board: board.and_then(|board| board.model.clone()),
-            connectivity: match self.router.connectivity().state() {
-                connectivity::State::Local => Connectivity::Local,
-                connectivity::State::Normal => Connectivity::Online,
-                connectivity::State::Offline => Connectivity::Offline,
-                connectivity::State::Recovering => Connectivity::Recovering,
-            },
+            connectivity: outside([self.router.connectivity().state(), self.uplink.connectivity()]),
             confinement: roles
                 .iter()
                 .filter_map(|role| {

@@ -15,6 +15,7 @@ mod provisioning;
 mod role;
 mod run;
 mod serve;
+mod uplink;
 
 use std::process::ExitCode;
 

@@ -20,6 +20,7 @@ use crate::{
     metrics::Metrics,
     problem::{Problem, ProblemKind},
     session::Passwords,
+    uplink::Uplink,
 };
 
 /// How long settings are kept before they are read again.
@@ -40,6 +41,8 @@ pub struct Hub {
     pub inference: InferenceClient,
     /// The process and the device.
     pub host: Arc<dyn Host>,
+    /// Synchronisation; none where the process has none.
+    pub uplink: Option<Arc<dyn Uplink>>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -71,7 +74,13 @@ impl Hub {
             in_flight: Arc::new(AtomicUsize::new(0)),
             settings: Mutex::new(None),
         };
-        Self { store, library, inference, host, shared: Arc::new(shared) }
+        Self { store, library, inference, host, uplink: None, shared: Arc::new(shared) }
+    }
+
+    /// With synchronisation.
+    #[must_use]
+    pub fn with_uplink(self, uplink: Arc<dyn Uplink>) -> Self {
+        Self { uplink: Some(uplink), ..self }
     }
 
     /// The settings, at most a second old. While the database cannot be read: the last ones known, else the

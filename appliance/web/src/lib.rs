@@ -19,6 +19,7 @@ mod pages;
 mod peer;
 mod problem;
 mod session;
+mod uplink;
 
 use axum::Router;
 
@@ -30,6 +31,7 @@ pub use host::{
 pub use hub::Hub;
 pub use peer::Peer;
 pub use problem::{FieldError, Problem, ProblemKind};
+pub use uplink::{Uplink, UplinkError, UplinkMode, UplinkState, UplinkStatus};
 
 /// Everything that the hub serves.
 ///

@@ -14,6 +14,7 @@ mod restore;
 mod search;
 mod show;
 mod support;
+mod sync;
 
 use std::path::PathBuf;
 
@@ -36,6 +37,8 @@ pub(crate) fn dispatch(data: PathBuf, command: Command) -> Result<(), Failure> {
         Command::Backup(arguments) => block_on(backup::run(&folder, &arguments)),
         Command::Restore(arguments) => restore::run(&folder, &arguments),
         Command::SupportBundle { file } => block_on(support::run(&folder, &file)),
+        Command::Enrol(arguments) => block_on(sync::enrol(&folder, arguments)),
+        Command::Sync { command } => block_on(sync::run(&folder, command)),
         Command::Health { json } => block_on(health::run(&folder, json)),
         Command::BenchInference(arguments) => bench::run(&arguments),
         Command::Version => {

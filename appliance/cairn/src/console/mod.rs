@@ -12,6 +12,7 @@
 mod answer;
 mod client;
 mod protocol;
+mod sync;
 mod work;
 
 use std::{
@@ -35,10 +36,10 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-use crate::host::SharedHost;
+use crate::{host::SharedHost, uplink::HubUplink};
 
 pub(crate) use client::{Connection, connect};
-pub(crate) use protocol::{AskStep, Health, HitLine, ModelState, Request, Step};
+pub(crate) use protocol::{AskStep, Health, HitLine, ModelState, Request, Step, SyncLine};
 
 /// Most commands at a time.
 const MAX_COMMANDS: usize = 16;
@@ -52,6 +53,7 @@ pub(crate) struct Console {
     pub(crate) library: Library,
     pub(crate) inference: InferenceClient,
     pub(crate) host: SharedHost,
+    pub(crate) uplink: Arc<HubUplink>,
     /// When the hub became ready.
     pub(crate) ready: Instant,
 }

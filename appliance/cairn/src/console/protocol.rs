@@ -21,6 +21,10 @@ pub(crate) enum Request {
     Backup { passphrase: String },
     /// How the hub is.
     Health,
+    /// Enrol with a gateway.
+    Enrol { url: String, token: String, plain_loopback: bool },
+    /// Where synchronisation stands; `now`: after a round.
+    Sync { now: bool },
     /// Everything that helps to help, as JSON.
     Support,
 }
@@ -36,6 +40,8 @@ pub(crate) enum Step {
     Models(Vec<ModelLine>),
     /// Of [`Request::Health`].
     Health(Box<Health>),
+    /// Of [`Request::Sync`].
+    Sync(SyncLine),
     /// Of [`Request::Support`]: a piece of JSON.
     Support(String),
     /// Of [`Request::AddDocument`]: it is there; how searchable it is, in words.
@@ -132,6 +138,22 @@ pub(crate) struct Health {
     pub(crate) temperature_c: Option<f32>,
     /// What opening the records found and did.
     pub(crate) findings: Vec<String>,
+}
+
+/// Where synchronisation stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SyncLine {
+    /// `not enrolled`, `off`, `idle`, `busy`, `waiting` or `stopped`.
+    pub(crate) state: String,
+    pub(crate) gateway: Option<String>,
+    pub(crate) community: Option<String>,
+    /// When records are exchanged, in words.
+    pub(crate) way: String,
+    pub(crate) queue: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) refused: u64,
+    pub(crate) last_success_s: Option<u64>,
+    pub(crate) trouble: Option<String>,
 }
 
 /// Used and total bytes.

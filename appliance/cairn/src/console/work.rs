@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::{
     Console, answer,
     protocol::{Health, MemoryLine, Request, RoleLine, Step, Trouble},
+    sync,
 };
 
 /// Questions of the console count as one asker.
@@ -50,6 +51,19 @@ pub(super) async fn carry_out(
         (Request::Models, _) => models(console, steps).await?,
         (Request::Health, _) => {
             steps.send(&Step::Health(Box::new(health(console).await))).await?;
+            Ok(String::new())
+        }
+        (Request::Enrol { url, token, plain_loopback }, _) => {
+            sync::enrol(console, &url, token, plain_loopback).await.map_err(|why| Trouble {
+                kept: Some("Nothing was changed; the same token can be tried again.".to_owned()),
+                ..trouble(why)
+            })
+        }
+        (Request::Sync { now }, _) => {
+            if now {
+                sync::now(console).await;
+            }
+            steps.send(&Step::Sync(sync::line(console))).await?;
             Ok(String::new())
         }
         (Request::Support, _) => support(console, steps).await?,

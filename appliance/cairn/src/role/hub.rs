@@ -14,6 +14,7 @@ use cairn_library::{Library, LibraryConfig, extract::ExtractorCommand};
 use cairn_process::{Confinement, ConfinementReport, Profile};
 use cairn_store::{OpenOptions, OpenReport, Part, Store, Viewer};
 use cairn_supervisor::{Order, RoleLink, TreeStatus, board::Board};
+use cairn_uplink::sync::{Sync, SystemClock};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     outcome::{Code, Failure, while_doing},
     provisioning::{self, DEFAULT_NAME, Finding, Provisioning},
     serve,
+    uplink::{DeviceClock, HubUplink},
 };
 
 /// Share of the board's memory that the hub may have of its own, in percent, and the least that it gets.
@@ -170,6 +172,15 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
         Arc::new(router.clone()),
         LibraryConfig::new(ExtractorCommand::this_binary()),
     );
+    let clock = plan.appliance.then(|| Arc::new(DeviceClock(link.clone())) as Arc<dyn SystemClock>);
+    let (sync, syncing) = Sync::start(store.clone(), settings.hub_name.clone(), clock)
+        .await
+        .map_err(while_doing("starting synchronisation"))?;
+    let uplink = Arc::new(HubUplink::new(sync, store.clone()));
+    let reaching = tokio::spawn(Arc::clone(&uplink).follow());
+    let gateway = std::mem::take(&mut plan.provisioning.gateway);
+    let enrolling =
+        tokio::spawn(Arc::clone(&uplink).provision(gateway, plan.appliance.then(|| link.clone())));
     let bound = plan.listeners.iter().map(std::net::TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
     let bound = bound.map_err(while_doing("reading the listening addresses"))?;
     let reach = Reach::new(bound.clone());
@@ -187,18 +198,21 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
         inference: inference.clone(),
         routing,
         router,
+        uplink: Arc::clone(&uplink),
         addresses: Mutex::new(None),
         appliance: plan.appliance,
         captive: plan.captive,
         findings: plan.findings.iter().map(ToString::to_string).collect(),
         announced: plan.announce && !reach.only_here(),
     });
-    let hub = cairn_web::Hub::new(store.clone(), library.clone(), inference.clone(), Arc::clone(&host) as _);
+    let hub = cairn_web::Hub::new(store.clone(), library.clone(), inference.clone(), Arc::clone(&host) as _)
+        .with_uplink(Arc::clone(&uplink) as _);
     let console = console::Console {
         store: store.clone(),
         library: library.clone(),
         inference: inference.clone(),
         host: Arc::clone(&host),
+        uplink,
         ready: Instant::now(),
     };
     let console_socket =
@@ -225,6 +239,9 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
     }
     drop(consoling.await);
     following.abort();
+    enrolling.abort();
+    reaching.abort();
+    drop(syncing);
     drop(library);
     // Writes that were confirmed are on the card already; this ends the writer and closes the database in order.
     let closing = tokio::task::spawn_blocking(move || store.close());

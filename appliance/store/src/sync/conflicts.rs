@@ -94,21 +94,23 @@ fn list(
     connection: &Connection,
     viewer: &Viewer,
     record: Option<RecordId>,
+    only: Option<&ConflictKey>,
     after: Option<&ConflictKey>,
     limit: u16,
 ) -> Result<Vec<OpenConflict>> {
     let eyes = Eyes::of(connection, viewer)?;
-    // Of one record, also those that are over: the side that lost stays readable.
+    // Of one record, and by name, also those that are over: the side that lost stays readable.
     let sql = format!(
         "SELECT c.key, c.record, c.body, c.opened_at, c.settled_at FROM conflicts c JOIN records r ON r.id = c.record \
-         WHERE c.key > :after AND (c.record = :record OR (:record IS NULL AND c.settled_at IS NULL)) AND {} \
+         WHERE c.key > :after AND (c.record = :record OR c.key = :only OR \
+         (:record IS NULL AND :only IS NULL AND c.settled_at IS NULL)) AND {} \
          ORDER BY c.key LIMIT :limit",
         readable("r")
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(named_params! {
         ":after": after.map_or("", ConflictKey::as_str), ":record": record.map(|id| *id.as_bytes()),
-        ":limit": limit.clamp(1, MAX_PAGE), ":viewer": eyes.viewer(), ":role": eyes.role,
+        ":only": only.map(ConflictKey::as_str), ":limit": limit.clamp(1, MAX_PAGE), ":viewer": eyes.viewer(), ":role": eyes.role,
     })?;
     let mut conflicts = Vec::new();
     while let Some(row) = rows.next()? {
@@ -207,7 +209,7 @@ impl Store {
         limit: u16,
     ) -> Result<Vec<OpenConflict>> {
         let viewer = viewer.clone();
-        self.ask(move |connection| list(connection, &viewer, None, after.as_ref(), limit)).await
+        self.ask(move |connection| list(connection, &viewer, None, None, after.as_ref(), limit)).await
     }
 
     /// The conflicts of one record, those included that are over: both sides stay readable.
@@ -219,7 +221,20 @@ impl Store {
         self.ask(move |connection| {
             let eyes = Eyes::of(connection, &viewer)?;
             find_for(connection, eyes, record, Action::Read)?;
-            list(connection, &viewer, Some(record), None, MAX_PAGE)
+            list(connection, &viewer, Some(record), None, None, MAX_PAGE)
+        })
+        .await
+    }
+
+    /// One conflict, also when it is over.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none of this name or its record may not be seen.
+    pub async fn conflict(&self, viewer: &Viewer, key: &ConflictKey) -> Result<OpenConflict> {
+        let (viewer, key) = (viewer.clone(), key.clone());
+        self.ask(move |connection| {
+            let found = list(connection, &viewer, None, Some(&key), None, 1)?;
+            found.into_iter().next().ok_or(StoreError::NotFound("conflict"))
         })
         .await
     }

@@ -12,11 +12,11 @@ use super::{
     layout::{Place, View},
     notices::Where,
     page::Page,
-    parts::{Names, crumb, moment, more},
+    parts::{Names, crumb, icon, moment, more},
 };
 use crate::{
     hub::Hub,
-    i18n::{Key as K, Language, date},
+    i18n::{Count, Key as K, Language, date},
     problem::Problem,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 const SHOWN: usize = 2_000;
 
 /// Where a record's own page is.
-fn path_of(record: &Record) -> String {
+pub(super) fn path_of(record: &Record) -> String {
     let id = record.id;
     let project = |rest: &str| {
         record.project.map_or_else(|| "/projects".to_owned(), |p| format!("/projects/{p}{rest}"))
@@ -52,6 +52,7 @@ pub(super) async fn show(
     let l = p.l;
     let record = hub.store.get(&p.viewer, id).await?;
     let history = hub.store.history(&p.viewer, id, at.cursor(), 30).await?;
+    let conflicts = hub.store.conflicts_of(&p.viewer, id).await?.len() as u64;
     let names = Names::of(&hub, &p, history.items.iter().filter_map(|entry| entry.by).collect()).await?;
     let title = [record.text("title"), record.text("name")]
         .into_iter()
@@ -60,6 +61,9 @@ pub(super) async fn show(
     let body = html! {
         (crumb(&path_of(&record), title))
         div class="page-head" { div { h1 { (l.t(K::HistoryTitle)) } p class="lead" { (l.t(K::HistoryLead)) } } }
+        @if conflicts > 0 {
+            p { a class="button" href=(format!("/records/{id}/conflicts")) { (icon("conflict")) (l.count(Count::ConflictsOfRecord, conflicts)) } }
+        }
         ol class="list" id="history" data-live="quiet" {
             @for entry in &history.items { li { (one(l, &names, record.kind, entry)) } }
         }
@@ -106,16 +110,23 @@ fn one(l: Language, names: &Names, kind: Kind, entry: &HistoryEntry) -> Markup {
     }
 }
 
-fn value(l: Language, kind: Kind, field: &str, value: &Value) -> Markup {
+/// What a field says, for people; nothing where it is empty.
+pub(super) fn text_of(l: Language, kind: Kind, field: &str, value: &Value) -> Option<String> {
     let ty = kind.def().field(field).map(|def| def.ty);
-    let text = match value {
-        Value::Null => return html! { span class="quiet" { (l.t(K::HistoryEmptyValue)) } },
+    Some(match value {
+        Value::Null => return None,
         Value::Bool(yes) => l.t(if *yes { K::Yes } else { K::No }).to_owned(),
         Value::Int(ms) if ty == Some(FieldType::Time) => date(l, *ms),
         Value::Int(number) => number.to_string(),
         Value::Text(text) => text.clone(),
         Value::Set(set) => set.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
         Value::Json(json) => serde_json::to_string_pretty(json).unwrap_or_default(),
+    })
+}
+
+fn value(l: Language, kind: Kind, field: &str, value: &Value) -> Markup {
+    let Some(text) = text_of(l, kind, field, value) else {
+        return html! { span class="quiet" { (l.t(K::HistoryEmptyValue)) } };
     };
     let shown: String = text.chars().take(SHOWN).collect();
     html! { span class="passage-text" { (shown) @if shown.len() < text.len() { "…" } } }

@@ -5,10 +5,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{
     page::{HubState, Page},
     parts::icon,
+    sync,
 };
 use crate::{
     assets,
-    i18n::{Key as K, Language},
+    i18n::{Count, Key as K, Language},
 };
 
 /// A destination in the navigation.
@@ -126,12 +127,27 @@ fn top(p: &Page, name: Option<&str>) -> Markup {
             a class="brand" href="/" { (icon("cairn")) span dir="auto" { (p.settings.hub_name) } }
             div class="top-end" {
                 a class="state" href="/status" { span class=(class) {} span { (l.t(text)) } }
+                (shared(p))
                 details class="menu" {
                     summary aria-label=(l.t(K::NavMenu)) {
                         @if let Some(name) = name { span class="face" aria-hidden="true" { (initial(name)) } } @else { (icon("menu")) }
                     }
                     div class="menu-panel" { (menu(p, name)) }
                 }
+            }
+        }
+    }
+}
+
+/// Where sharing with other hubs stands, and what waits for a person. Nothing on a hub that works for itself.
+fn shared(p: &Page) -> Markup {
+    let l = p.l;
+    let (picture, key) = sync::short(&p.sync);
+    html! {
+        @if p.sync.enrolled() { a class="shared" href="/sync" { (icon(picture)) span { (l.t(key)) } } }
+        @if p.conflicts > 0 {
+            a class="shared bad" href="/conflicts" {
+                (icon("conflict")) b aria-hidden="true" { (l.number(p.conflicts)) } span { (l.count(Count::ConflictsWaiting, p.conflicts)) }
             }
         }
     }
@@ -230,6 +246,7 @@ fn flash(p: &Page) -> Markup {
         Some("out") => K::SignedOutNote,
         Some("password") => K::AccountPasswordChanged,
         Some("model") => K::ModelAdded,
+        Some("settled") => K::ConflictSettled,
         Some("restore") => K::BackupRestoreStarted,
         _ => return html! {},
     };

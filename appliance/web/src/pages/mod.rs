@@ -6,6 +6,8 @@
 mod account;
 mod ask;
 mod assessments;
+mod compare;
+mod conflicts;
 mod device;
 mod enter;
 mod history;
@@ -26,6 +28,7 @@ mod refused;
 mod results;
 mod settings;
 mod status;
+mod sync;
 mod teams;
 mod upload;
 
@@ -105,6 +108,15 @@ pub(crate) fn routes() -> Router<Hub> {
         .route("/settings/models/{name}/delete", post(models::remove))
         .route("/status", get(status::show))
         .route("/records/{id}/history", get(history::show))
+        .route("/records/{id}/conflicts", get(conflicts::of_record))
+        .route("/conflicts", get(conflicts::list).post(conflicts::settle_many))
+        .route("/conflicts/{change}", get(conflicts::show_whole).post(conflicts::settle_whole))
+        .route("/conflicts/{change}/{field}", get(conflicts::show_field).post(conflicts::settle_field))
+        .route("/sync", get(sync::show))
+        .route("/sync/now", post(sync::now))
+        .route("/sync/ways", post(sync::ways))
+        .route("/sync/projects", post(sync::choose))
+        .route("/sync/enrol", post(sync::enrol))
         .merge(uploads())
 }
 
@@ -123,6 +135,7 @@ pub(crate) const SOURCES: &[&str] = &[
     include_str!("account.rs"),
     include_str!("ask.rs"),
     include_str!("assessments.rs"),
+    include_str!("conflicts.rs"),
     include_str!("device.rs"),
     include_str!("enter.rs"),
     include_str!("history.rs"),
@@ -141,5 +154,6 @@ pub(crate) const SOURCES: &[&str] = &[
     include_str!("results.rs"),
     include_str!("settings.rs"),
     include_str!("status.rs"),
+    include_str!("sync.rs"),
     include_str!("teams.rs"),
 ];

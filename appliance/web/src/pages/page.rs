@@ -18,6 +18,7 @@ use crate::{
     i18n::Language,
     problem::Problem,
     session::{CurrentViewer, Identity},
+    uplink::UplinkStatus,
 };
 
 /// The cookie that remembers the language of somebody without an account.
@@ -61,6 +62,10 @@ pub(super) struct Page {
     pub(super) facts: HostFacts,
     /// How the hub is.
     pub(super) state: HubState,
+    /// Where sharing with other hubs stands.
+    pub(super) sync: UplinkStatus,
+    /// Conflicts that wait for somebody, of what the reader may see.
+    pub(super) conflicts: u64,
     /// The path and query that were asked for.
     pub(super) path: String,
     /// A note that a redirect left, by name.
@@ -111,8 +116,11 @@ impl Page {
                 .map(|name| name.chars().take(32).collect())
         });
         let state = HubState::of(&facts, database);
+        let sync = hub.uplink.as_ref().map_or_else(UplinkStatus::alone, |uplink| uplink.status());
+        // A page that says what is wrong is more use than none.
+        let conflicts = hub.store.conflicts_waiting(&viewer).await.unwrap_or_default();
         let path = uri.path_and_query().map_or_else(|| "/".to_owned(), |path| path.as_str().to_owned());
-        Self { viewer, person, l, csrf, settings, facts, state, path, done }
+        Self { viewer, person, l, csrf, settings, facts, state, sync, conflicts, path, done }
     }
 
     /// Whether the reader looks after the hub.

@@ -33,7 +33,9 @@ pub(super) fn sync_badge(p: &Page, record: &Record) -> Markup {
     let l = p.l;
     let connected = p.facts.connectivity != crate::host::Connectivity::Local;
     match record.sync {
-        SyncState::Conflict => html! { span class="badge bad" { (icon("conflict")) (l.t(K::SyncConflict)) } },
+        SyncState::Conflict => html! {
+            a class="badge bad" href=(format!("/records/{}/conflicts", record.id)) { (icon("conflict")) (l.t(K::SyncConflict)) }
+        },
         SyncState::Pending if connected => {
             html! { span class="badge warn" { (icon("clock")) (l.t(K::SyncPending)) } }
         }

@@ -9,7 +9,7 @@ use super::{
     layout::{Place, View},
     library::index_state,
     page::{HubState, Page},
-    parts::{bar, icon, moment},
+    parts::{bar, button, icon, moment},
 };
 use crate::{
     host::{CardFacts, Connectivity, DeviceFacts, Usage},
@@ -41,6 +41,7 @@ pub(super) async fn show(State(hub): State<Hub>, p: Page) -> Result<Response, Pr
                 h2 id="state" { span class=(class) {} " " (l.t(K::StatusState)) }
                 p { (l.t(long)) }
                 p class="quiet" { (outbox) }
+                p { (button("/sync", "send", l.t(K::SyncTitle), false)) }
             }
             @if !facts.device.concerns.is_empty() || !facts.device.provisioning.is_empty() {
                 section class="card stack" aria-labelledby="concerns" {

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -26,7 +26,7 @@ use futures::{
     future::BoxFuture,
     stream::{self, BoxStream},
 };
-use scraper::{Html, Selector};
+use scraper::{ElementRef, Html, Selector};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
@@ -420,4 +420,77 @@ pub fn filled(page: &Answer, action: &str, values: &[(&str, &str)]) -> Vec<(Stri
         .collect();
     pairs.extend(values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     pairs
+}
+
+pub const LANGUAGES: [(&str, &str); 4] = [("en", "ltr"), ("es", "ltr"), ("fr", "ltr"), ("ar", "rtl")];
+
+pub fn select<'a>(html: &'a Html, selector: &str) -> Vec<ElementRef<'a>> {
+    // Collected before the selector goes.
+    let selector = Selector::parse(selector).unwrap();
+    html.select(&selector).collect()
+}
+
+/// What must hold for every page.
+pub fn check(path: &str, answer: &Answer, language: &str, direction: &str) {
+    let html = answer.html();
+    let at = format!("{path} in {language}");
+    assert!(html.errors.is_empty(), "{at}: {:?}\n{}", html.errors, answer.body);
+    assert_eq!(answer.headers["x-cairn"], "1", "{at}");
+    let root = html.root_element().value();
+    assert_eq!((root.attr("lang"), root.attr("dir")), (Some(language), Some(direction)), "{at}");
+    // The strict policy forbids scripts and styles in the page.
+    assert!(select(&html, "script:not([src]), style, [style]").is_empty(), "{at}: inline script or style");
+    for element in select(&html, "*") {
+        for (name, _) in element.value().attrs() {
+            assert!(!name.starts_with("on"), "{at}: attribute {name}");
+        }
+    }
+    // The state of the hub, the destinations and one main heading are everywhere.
+    assert_eq!(select(&html, "a.state").len(), 1, "{at}: state");
+    assert_eq!(select(&html, "nav.rail a[href='/ask']").len(), 1, "{at}: navigation");
+    assert_eq!(select(&html, "h1").len(), 1, "{at}: one h1");
+    // Ids are unique; labels and descriptions point at something.
+    let mut ids = BTreeSet::new();
+    for element in select(&html, "[id]") {
+        let id = element.value().attr("id").unwrap();
+        assert!(ids.insert(id.to_owned()), "{at}: id {id} twice");
+    }
+    for (selector, attribute) in [
+        ("label[for]", "for"),
+        ("[aria-describedby]", "aria-describedby"),
+        ("[aria-labelledby]", "aria-labelledby"),
+    ] {
+        for element in select(&html, selector) {
+            for id in element.value().attr(attribute).unwrap().split_whitespace() {
+                assert!(ids.contains(id), "{at}: {attribute} names {id}");
+            }
+        }
+    }
+    for control in select(&html, "input:not([type=hidden]), select, textarea") {
+        let labelled = control.value().attr("aria-label").is_some()
+            || control
+                .value()
+                .attr("id")
+                .is_some_and(|id| !select(&html, &format!("label[for='{id}']")).is_empty())
+            || control
+                .ancestors()
+                .filter_map(ElementRef::wrap)
+                .any(|parent| parent.value().name() == "label");
+        assert!(labelled, "{at}: no label for {}", control.html());
+    }
+    for form in select(&html, "form[method=post]") {
+        let multipart = form.value().attr("enctype").is_some();
+        let named = form.select(&Selector::parse("input[name=_csrf]").unwrap()).next().is_some();
+        let in_action = form.value().attr("action").is_some_and(|action| action.contains("_csrf="));
+        assert!(if multipart { in_action } else { named }, "{at}: a form without a token: {}", form.html());
+    }
+    // No key shows through, and nothing was left to be filled in.
+    let text: String = select(&html, "body").iter().flat_map(|body| body.text()).collect();
+    for word in text.split_whitespace() {
+        let looks_like_key = word.contains('_') && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        assert!(!looks_like_key, "{at}: the key {word} shows");
+    }
+    for name in ["{n}", "{name}", "{size}", "{total}", "{query}", "{reason}", "{time}", "{address}"] {
+        assert!(!text.contains(name), "{at}: {name} was not filled in");
+    }
 }
