@@ -199,6 +199,8 @@ async fn a_conflict_shows_both_sides_with_what_differs_and_takes_every_decision(
         two.exchange().await;
         assert_eq!(two.title(record).await, [outcome, outcome], "{choice}");
         assert!(two.paths().await.is_empty());
+        // Both sides stay readable.
+        assert!(after.body.contains("nine") && after.body.contains("seven"), "{choice}");
     }
 }
 

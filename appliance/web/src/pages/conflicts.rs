@@ -129,10 +129,13 @@ fn in_lines(json: &serde_json::Value) -> String {
 }
 
 /// What the record holds in the field that the conflict is about; newer than the conflict where somebody wrote since.
+/// Once it is decided, what stood there then: the record holds the outcome, and the side that lost must stay readable.
 fn present(conflict: &OpenConflict) -> Wish {
     match conflict.key.field() {
-        Some(field) => Wish::Value(conflict.record.fields.get(field).cloned().unwrap_or(Value::Null)),
-        None => conflict.conflict.present.wish.clone(),
+        Some(field) if conflict.settled_at_ms.is_none() => {
+            Wish::Value(conflict.record.fields.get(field).cloned().unwrap_or(Value::Null))
+        }
+        _ => conflict.conflict.present.wish.clone(),
     }
 }
 
