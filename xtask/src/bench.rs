@@ -52,6 +52,7 @@ enum What {
 
 /// Builds with optimization, runs the programs that measure, and writes down what they print.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    build()?;
     for what in &args.what {
         let (title, command, measured) = match what {
             What::Hub => ("hub", "cargo xtask bench hub", hub(args)?),
@@ -68,9 +69,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 
 fn hub(args: &BenchArgs) -> Result<String> {
     let model = setup::for_running()?;
-    step::show("Building the hub", cargo("build").args(["--release", "--package", "cairn"]))?;
-    let mut bench = cargo("run");
-    bench.args(["--release", "--package", "cairn-tests", "--bin", "bench-hub", "--"]);
+    let mut bench = Command::new(target().join("release/bench-hub"));
     bench.arg(root().join("appliance/library/sample")).args(&args.model);
     bench.env("CAIRN_BIN", target().join("release/cairn")).env("CAIRN_EMBEDDING_MODEL", &model);
     step::show_and_keep("Measuring the hub", &mut bench)
@@ -79,23 +78,23 @@ fn hub(args: &BenchArgs) -> Result<String> {
 fn search() -> Result<String> {
     let mut lines = String::from("Hybrid search, without the embedding of the question:\n\n```text\n");
     for passages in LIBRARIES {
-        let mut bench = example("cairn-library", "evaluate");
-        bench.args(["--", "--latency", passages]);
+        let mut bench = example("evaluate");
+        bench.args(["--latency", passages]);
         lines += &step::show_and_keep(&format!("Measuring searches in {passages} passages"), &mut bench)?;
     }
     Ok(lines + "```\n")
 }
 
 fn store() -> Result<String> {
-    let mut bench = example("cairn-store", "store_bench");
+    let mut bench = example("store_bench");
     Ok(format!("```text\n{}```\n", step::show_and_keep("Measuring the store", &mut bench)?))
 }
 
 fn inference(quick: bool) -> Result<String> {
     let cache = workspace::cache();
     let python = setup::python::peers(&cache)?;
-    let mut bench = example("cairn-inference", "compare-engines");
-    bench.arg("--").arg("--python").arg(python).arg("--folder").arg(cache.join("bench"));
+    let mut bench = example("compare-engines");
+    bench.arg("--python").arg(python).arg("--folder").arg(cache.join("bench"));
     bench.arg("--script").arg(root().join("tests/agreement/bench_llama.py"));
     if quick {
         bench.arg("--quick");
@@ -103,10 +102,19 @@ fn inference(quick: bool) -> Result<String> {
     step::show_and_keep("Comparing engines", &mut bench)
 }
 
-fn example(package: &str, name: &str) -> Command {
-    let mut command = cargo("run");
-    command.args(["--release", "--quiet", "--package", package, "--example", name]);
-    command
+/// Builds the hub and everything that measures it, as one: what a package is built with does not depend on which is measured.
+pub(crate) fn build() -> Result<()> {
+    let mut build = cargo("build");
+    build.args(["--release", "--workspace", "--bin", "cairn", "--bin", "bench-hub"]);
+    for name in ["evaluate", "store_bench", "compare-engines"] {
+        build.args(["--example", name]);
+    }
+    step::show("Building the hub and what measures it", &mut build)
+}
+
+/// A program that `build` has built.
+pub(crate) fn example(name: &str) -> Command {
+    Command::new(target().join("release/examples").join(name))
 }
 
 /// On what and when it was measured, so that nobody compares figures of different machines unawares.

@@ -45,14 +45,14 @@ pub(crate) fn build(quick: bool) -> Result<PathBuf> {
     packages::install(packages::CROSS)?;
     let folder = if quick { target().join("cross-quick") } else { target() };
     let mut build = cargo("build");
-    build.args(["--release", "--locked", "--package", "cairn", "--target", TARGET]);
+    build.args(["--profile", "card", "--locked", "--package", "cairn", "--target", TARGET]);
     build.env("CARGO_TARGET_DIR", &folder);
     if quick {
         build.envs([
-            ("CARGO_PROFILE_RELEASE_LTO", "off"),
-            ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
-            ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
-            ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+            ("CARGO_PROFILE_CARD_LTO", "off"),
+            ("CARGO_PROFILE_CARD_OPT_LEVEL", "1"),
+            ("CARGO_PROFILE_CARD_CODEGEN_UNITS", "16"),
+            ("CARGO_PROFILE_CARD_DEBUG", "false"),
         ]);
     }
     // A CPU's name and paths: the paths of this machine are replaced, so that two machines build the same bytes.
@@ -81,8 +81,8 @@ pub(crate) fn build(quick: bool) -> Result<PathBuf> {
     }
     step::show("Building the hub for aarch64", &mut build)?;
 
-    let built = folder.join(TARGET).join("release/cairn");
-    let stripped = folder.join(TARGET).join("release/cairn.stripped");
+    let built = folder.join(TARGET).join("card/cairn");
+    let stripped = folder.join(TARGET).join("card/cairn.stripped");
     step::quiet("Stripping it", Command::new("aarch64-linux-gnu-strip").arg("-o").args([&stripped, &built]))?;
     Ok(stripped)
 }

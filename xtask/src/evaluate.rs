@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::{
-    setup,
+    bench, setup,
     step::{self, section},
     test::cargo,
     workspace,
@@ -56,8 +56,8 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
 
 fn measure(calibrate: bool) -> Result<String> {
     let model = setup::for_running()?;
-    let mut evaluation = cargo("run");
-    evaluation.args(["--release", "--package", "cairn-library", "--example", "evaluate", "--"]);
+    bench::build()?;
+    let mut evaluation = bench::example("evaluate");
     evaluation.arg("--embedding-model").arg(model);
     evaluation.arg("--documents").arg(workspace::cache().join("documents"));
     if calibrate {

@@ -29,7 +29,8 @@ CAIRN_CARGO_BUILD_OPTS = \
 # The same core as cross.toml: faster instructions are chosen when the hub
 # starts, never by the compiler.
 CAIRN_CARGO_ENV = \
-	CARGO_TARGET_$(call UPPERCASE,$(RUSTC_TARGET_NAME))_RUSTFLAGS="-C target-cpu=cortex-a53"
+	CARGO_TARGET_$(call UPPERCASE,$(RUSTC_TARGET_NAME))_RUSTFLAGS="-C target-cpu=cortex-a53" \
+	CARGO_PROFILE_RELEASE_LTO=thin
 
 # `cargo install` would build it a second time with other features.
 define CAIRN_INSTALL_TARGET_CMDS
