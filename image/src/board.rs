@@ -15,6 +15,8 @@ pub struct Board {
     pub id: String,
     /// As people call it.
     pub name: String,
+    /// What its device tree says that it is.
+    pub compatible: Vec<String>,
     /// How it boots.
     pub boot: Boot,
 }

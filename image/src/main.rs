@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use cairn_image::{
     MIB, bmap,
     board::{Board, Flow},
-    disk,
+    check, disk,
     layout::Layout,
     packages::{Apt, Lock, Wanted},
     root::Parts,
@@ -55,6 +55,9 @@ enum Command {
         /// The version it carries
         #[arg(long)]
         version: String,
+        /// When the system was made, seconds since 1970: the time of the newest commit, so that it follows from the sources
+        #[arg(long, default_value_t = run::EPOCH)]
+        made: u64,
         /// Refuse packages in other versions than the locked ones
         #[arg(long)]
         locked: bool,
@@ -73,7 +76,7 @@ fn main() -> Result<()> {
     let apt = Apt::new(&cache, &wanted)?;
     match command {
         Command::Lock => apt.lock(&wanted)?.write(&image),
-        Command::Build { board, binary, embedding_model, output, version, locked, level } => {
+        Command::Build { board, binary, embedding_model, output, version, made, locked, level } => {
             let hardware = checkout.join("hardware");
             let board = Board::read(&hardware, &board)?;
             let layout = Layout::parse(&run::read_text(&image.join("layout.toml"))?)?;
@@ -83,6 +86,7 @@ fn main() -> Result<()> {
                 binary: &binary,
                 embedding_model: embedding_model.as_deref(),
                 version: &version,
+                made: made.max(run::EPOCH),
             };
             build(&apt, &wanted, &layout, &board, &parts, &output, locked, level)
         }
@@ -128,6 +132,8 @@ fn build(
     let name = format!("cairn-{}-{}", board.id, parts.version);
     let card = output.join(format!("{name}.img"));
     disk::lay_out(&card, layout, board, &system, &boot, work.path(), parts.image)?;
+    let found =
+        check::card(&card, layout, board, work.path()).context("the card that was built is not whole")?;
 
     // The system by itself: what an update is made from.
     let folder = output.join(format!("system-{}-{}", board.boot.kernel, parts.version));
@@ -146,10 +152,22 @@ fn build(
     encoder.long_distance_matching(false)?;
     io::copy(&mut File::open(&card)?, &mut encoder)?;
     encoder.finish()?.sync_all()?;
-    run::write(&output.join(format!("{name}.img.bmap")), bmap::of(&card)?)?;
+    let map = bmap::of(&card)?;
+    bmap::verify(&card, &map).context("the block map")?;
+    run::write(&output.join(format!("{name}.img.bmap")), map)?;
     let sum = bmap::hex(&Sha256::digest(fs::read(&packed)?));
     run::write(&output.join(format!("{name}.img.zst.sha256")), format!("{sum}  {name}.img.zst\n"))?;
-    tell(board, layout, &system, &packed, &sum, &name)
+    // As whoever flashes it checks it.
+    run::output(
+        run::tool("sha256sum")
+            .args(["--check", "--status"])
+            .arg(format!("{name}.img.zst.sha256"))
+            .current_dir(output),
+    )?;
+    tell(board, layout, &system, &packed, &sum, &name)?;
+    println!("Read back from the card:");
+    found.iter().for_each(|line| println!("  {line}"));
+    Ok(())
 }
 
 fn tell(

@@ -117,6 +117,8 @@ pub struct Parts<'a> {
     pub embedding_model: Option<&'a Path>,
     /// The version.
     pub version: &'a str,
+    /// When the system was made, seconds since 1970: no hub that runs it believes an earlier time.
+    pub made: u64,
 }
 
 /// Assembles the root in an empty folder.
@@ -333,6 +335,8 @@ fn ours(root: &Path, parts: &Parts<'_>) -> Result<()> {
     fs::copy(parts.binary, &binary).with_context(|| format!("{} cannot be read", parts.binary.display()))?;
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
     let share = root.join("usr/share/cairn");
+    // A board without a clock of its own starts from here.
+    run::write(&share.join("build-time"), format!("{}\n", parts.made))?;
     for entry in fs::read_dir(parts.hardware)? {
         let facts = entry?.path().join("board.toml");
         if let Some(board) = facts.parent().and_then(Path::file_name).filter(|_| facts.exists()) {

@@ -1,6 +1,9 @@
 //! `cargo xtask image`: flashable cards.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -34,6 +37,9 @@ pub(crate) struct ImageArgs {
     /// Resolve the packages anew and write image/packages.lock; builds nothing
     #[arg(long)]
     update_lock: bool,
+    /// Build each card twice, the second time in a folder of its own, and compare every byte
+    #[arg(long)]
+    check_reproducible: bool,
     /// Build in less time what runs slower: for tests
     #[arg(long)]
     quick: bool,
@@ -61,10 +67,11 @@ pub(crate) fn run(args: &ImageArgs) -> Result<()> {
         None => cross::build(args.quick)?,
     };
     let model = if args.no_embedding_model { None } else { Some(embedding_model::prepare(&cache())?) };
-    for board in &args.board {
+    let (version, made) = (version()?, made());
+    let card = |board: &str, output: &Path| {
         let mut build = builder();
-        build.args(["build", "--board", board, "--version", &version()?]).arg("--binary").arg(&binary);
-        build.arg("--output").arg(&args.output);
+        build.args(["build", "--board", board, "--version", &version, "--made", &made]);
+        build.arg("--binary").arg(&binary).arg("--output").arg(output);
         if let Some(model) = &model {
             build.arg("--embedding-model").arg(model);
         }
@@ -74,9 +81,50 @@ pub(crate) fn run(args: &ImageArgs) -> Result<()> {
         if args.quick {
             build.args(["--level", "1"]);
         }
-        step::show(&format!("Building the card of {board}"), &mut build)?;
+        build
+    };
+    for board in &args.board {
+        step::show(&format!("Building the card of {board}"), &mut card(board, &args.output))?;
+        if args.check_reproducible {
+            let again = args.output.join("again");
+            step::quiet(&format!("Building the card of {board} again"), &mut card(board, &again))?;
+            same(&args.output, &again)?;
+            std::fs::remove_dir_all(&again)?;
+        }
     }
     Ok(())
+}
+
+/// Compares everything in `again` with what `first` holds.
+fn same(first: &Path, again: &Path) -> Result<()> {
+    let mut files = 0;
+    for entry in std::fs::read_dir(again)? {
+        let entry = entry?;
+        let (path, other) = (entry.path(), first.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            same(&other, &path)?;
+            continue;
+        }
+        let compared = Command::new("cmp").args([&path, &other]).output().context("cmp cannot be started")?;
+        if !compared.status.success() {
+            bail!("built twice and not the same: {}", String::from_utf8_lossy(&compared.stdout).trim());
+        }
+        files += 1;
+    }
+    println!("{files} files of {}: the same bytes when built again", first.display());
+    Ok(())
+}
+
+/// When the system was made: the time of the newest commit, so that it follows from what is built; 0 outside of a checkout.
+fn made() -> String {
+    if let Ok(told) = std::env::var("SOURCE_DATE_EPOCH") {
+        return told;
+    }
+    let mut log = Command::new("git");
+    let told = log.args(["log", "-1", "--format=%ct"]).current_dir(root()).output();
+    let time =
+        told.ok().filter(|told| told.status.success()).and_then(|told| String::from_utf8(told.stdout).ok());
+    time.map_or_else(|| "0".to_owned(), |time| time.trim().to_owned())
 }
 
 /// The card that QEMU boots, and its bootloader; built when they are not there.
@@ -90,6 +138,7 @@ pub(crate) fn for_qemu(output: &Path, binary: Option<PathBuf>, quick: bool) -> R
         no_embedding_model: false,
         locked: false,
         update_lock: false,
+        check_reproducible: false,
         quick,
     };
     run(&args)?;

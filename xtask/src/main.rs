@@ -8,6 +8,7 @@
 
 mod bench;
 mod boot;
+mod buildroot;
 mod cross;
 mod embedding_model;
 mod evaluate;
@@ -52,6 +53,8 @@ enum Task {
     Image(image::ImageArgs),
     /// Boot a card in QEMU, its page forwarded and its console in the terminal
     Boot(boot::BootArgs),
+    /// Check the Buildroot tree against a checkout of Buildroot
+    Buildroot(buildroot::BuildrootArgs),
     /// Build QEMU's card and run the tests that boot it (not part of `test`)
     TestImage(test_image::TestImageArgs),
     /// Start a gateway with a PostgreSQL of its own; print its address and an enrolment token
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Task::Cross(args) => cross::run(&args),
         Task::Image(args) => image::run(&args),
         Task::Boot(args) => boot::run(&args),
+        Task::Buildroot(args) => buildroot::run(&args),
         Task::TestImage(args) => test_image::run(&args),
         Task::Gateway(args) => gateway::run(&args),
         Task::Simulate(args) => simulate::run(&args),
