@@ -25,10 +25,21 @@ pub(crate) struct CrossArgs {
     /// Build in less time what runs slower: for tests
     #[arg(long)]
     quick: bool,
+    /// Instead: run the tests of these crates in the processors of the boards, emulated (all that are meant for it, without a value)
+    #[arg(long, value_name = "CRATE", num_args = 0..)]
+    test: Option<Vec<String>>,
 }
+
+/// Crates whose tests say something on another processor: arithmetic, durable files, formats.
+const TESTED: &[&str] = &["cairn-kernels", "cairn-slots", "cairn-bundle", "cairn-sync", "cairn-store"];
+/// The processors of the boards, from oldest to newest: Pi 3 and Zero 2 W, Pi 4, Pi 5.
+const PROCESSORS: &[&str] = &["cortex-a53", "cortex-a72", "cortex-a76"];
 
 /// Builds the binary and tells its size.
 pub(crate) fn run(args: &CrossArgs) -> Result<()> {
+    if let Some(crates) = &args.test {
+        return test(crates);
+    }
     let binary = build(args.quick)?;
     let bytes = std::fs::metadata(&binary)?.len();
     println!(
@@ -46,7 +57,6 @@ pub(crate) fn build(quick: bool) -> Result<PathBuf> {
     let folder = if quick { target().join("cross-quick") } else { target() };
     let mut build = cargo("build");
     build.args(["--profile", "card", "--locked", "--package", "cairn", "--target", TARGET]);
-    build.env("CARGO_TARGET_DIR", &folder);
     if quick {
         build.envs([
             ("CARGO_PROFILE_CARD_LTO", "off"),
@@ -55,11 +65,44 @@ pub(crate) fn build(quick: bool) -> Result<PathBuf> {
             ("CARGO_PROFILE_CARD_DEBUG", "false"),
         ]);
     }
+    for_boards(&mut build, &folder)?;
+    step::show("Building the hub for aarch64", &mut build)?;
+
+    let built = folder.join(TARGET).join("card/cairn");
+    let stripped = folder.join(TARGET).join("card/cairn.stripped");
+    step::quiet("Stripping it", Command::new("aarch64-linux-gnu-strip").arg("-o").args([&stripped, &built]))?;
+    Ok(stripped)
+}
+
+/// Runs tests in each of the boards' processors.
+fn test(crates: &[String]) -> Result<()> {
+    packages::install(packages::CROSS)?;
+    packages::install(packages::CROSS_TEST)?;
+    let folder = target().join("cross-test");
+    let all: Vec<&str> =
+        if crates.is_empty() { TESTED.to_vec() } else { crates.iter().map(String::as_str).collect() };
+    for processor in PROCESSORS {
+        let mut tests = cargo("test");
+        tests.args(["--locked", "--lib", "--tests", "--target", TARGET]);
+        all.iter().for_each(|package| drop(tests.args(["--package", package])));
+        for_boards(&mut tests, &folder)?;
+        // Libraries where Debian's cross compiler has them; the processor is no part of what is compiled.
+        let runner = format!("qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu {processor}");
+        tests.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner);
+        step::show(&format!("Testing {} in an emulated {processor}", all.join(", ")), &mut tests)?;
+    }
+    println!("{} passed on {}", all.join(", "), PROCESSORS.join(", "));
+    Ok(())
+}
+
+/// Makes a cargo command compile for the boards, by the settings of `cross.toml`, into `folder`.
+fn for_boards(build: &mut Command, folder: &Path) -> Result<()> {
+    build.env("CARGO_TARGET_DIR", folder);
     // A CPU's name and paths: the paths of this machine are replaced, so that two machines build the same bytes.
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home =
         home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).context("no home folder")?;
-    let maps = [(home.as_path(), "/cargo"), (root(), "/cairn"), (folder.as_path(), "/target")];
+    let maps = [(home.as_path(), "/cargo"), (root(), "/cairn"), (folder, "/target")];
     let mapped = |option: &str| {
         maps.iter().map(|(from, to)| format!(" {option}={}={to}", from.display())).collect::<String>()
     };
@@ -79,12 +122,7 @@ pub(crate) fn build(quick: bool) -> Result<PathBuf> {
         debian_compiler()?;
         build.env("RUSTC", "/usr/bin/rustc");
     }
-    step::show("Building the hub for aarch64", &mut build)?;
-
-    let built = folder.join(TARGET).join("card/cairn");
-    let stripped = folder.join(TARGET).join("card/cairn.stripped");
-    step::quiet("Stripping it", Command::new("aarch64-linux-gnu-strip").arg("-o").args([&stripped, &built]))?;
-    Ok(stripped)
+    Ok(())
 }
 
 /// The compiler's flags for the boards, from the one place that the containers' build reads too.

@@ -61,6 +61,10 @@ pub(crate) const CROSS: &[Package] = &[
     package("/usr/aarch64-linux-gnu/include/stdlib.h", "libc6-dev-arm64-cross", "the same"),
 ];
 
+/// To run tests in the boards' processors.
+pub(crate) const CROSS_TEST: &[Package] =
+    &[package("qemu-aarch64", "qemu-user", "runs what was built for the boards")];
+
 /// The compiler for the boards where rustup cannot fetch its own.
 pub(crate) const CROSS_COMPILER: &[Package] = &[
     package("", "rustc-web", "compiles the hub for the boards"),
