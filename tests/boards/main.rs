@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
+mod buildroot;
+
 use std::{collections::BTreeSet, path::Path};
 
 use serde::Deserialize;

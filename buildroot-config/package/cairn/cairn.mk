@@ -27,10 +27,12 @@ CAIRN_CARGO_BUILD_OPTS = \
 	--config 'source.vendored.directory="buildroot-config/vendor"'
 
 # The same core as cross.toml: faster instructions are chosen when the hub
-# starts, never by the compiler.
+# starts, never by the compiler. Cargo's infrastructure knows the profile
+# "release" only; this makes it the workspace's profile "card".
 CAIRN_CARGO_ENV = \
 	CARGO_TARGET_$(call UPPERCASE,$(RUSTC_TARGET_NAME))_RUSTFLAGS="-C target-cpu=cortex-a53" \
-	CARGO_PROFILE_RELEASE_LTO=thin
+	CARGO_PROFILE_RELEASE_LTO=thin \
+	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=4
 
 # `cargo install` would build it a second time with other features.
 define CAIRN_INSTALL_TARGET_CMDS
