@@ -18,6 +18,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 /// A browser with an empty profile. Dropping it ends it.
 pub(crate) struct Browser {
     page: Client,
+    shown_within: Duration,
     _driver: Child,
     _profile: TempDir,
 }
@@ -25,6 +26,11 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts Chromium at phone size, so that what a test clicks is what a phone shows.
     pub(crate) async fn start() -> Result<Self> {
+        Self::start_patient(SHOWN_WITHIN).await
+    }
+
+    /// As [`Browser::start`], for a hub that may take this long to show something.
+    pub(crate) async fn start_patient(shown_within: Duration) -> Result<Self> {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -49,7 +55,7 @@ impl Browser {
             .capabilities(capabilities)
             .connect(&format!("http://127.0.0.1:{port}"))
             .await?;
-        Ok(Self { page, _driver: driver, _profile: profile })
+        Ok(Self { page, shown_within, _driver: driver, _profile: profile })
     }
 
     /// Opens an address.
@@ -61,7 +67,7 @@ impl Browser {
     pub(crate) async fn element(&self, css: &str) -> Result<Element> {
         self.page
             .wait()
-            .at_most(SHOWN_WITHIN)
+            .at_most(self.shown_within)
             .for_element(Locator::Css(css))
             .await
             .with_context(|| format!("{css} did not appear"))
@@ -86,7 +92,7 @@ impl Browser {
     /// Waits until the page's visible text holds `text`.
     pub(crate) async fn shows(&self, text: &str) -> Result<()> {
         let what = format!("the page shows {text:?}");
-        let seen = cairn_tests::wait::until(&what, SHOWN_WITHIN, async || {
+        let seen = cairn_tests::wait::until(&what, self.shown_within, async || {
             let body = self.text().await.ok()?;
             body.contains(text).then_some(())
         });

@@ -1,18 +1,20 @@
 //! The card boots: QEMU's `virt` machine, the real bootloader, the page asked from outside.
+//! Here: which slot starts. What a hub on a card does stands in `life.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
+mod life;
 mod machine;
-
-use std::time::Duration;
+mod serial;
+#[path = "../browser/session.rs"]
+#[allow(dead_code, reason = "the other tests use more of it")]
+mod session;
 
 use cairn_slots::{
     SlotId,
     boot_control::{BootState, Trial, block},
 };
-use cairn_tests::http;
-use machine::{CARD, CHOOSES_WITHIN, Card, STARTS_WITHIN};
-use serde_json::{Value, json};
+use machine::{CHOOSES_WITHIN, Card, STARTS_WITHIN};
 
 const FIRST: u64 = 4096 * 512;
 const SECOND: u64 = 8192 * 512;
@@ -25,58 +27,6 @@ fn in_force(card: &Card) -> BootState {
     let copy = |at| block::decode(&card.read(at, 512).unwrap().try_into().unwrap());
     let (first, second) = (copy(FIRST), copy(SECOND));
     first.into_iter().chain(second).max_by_key(|state| state.generation).unwrap_or(BootState::UNREADABLE)
-}
-
-#[tokio::test]
-async fn a_new_card_boots_to_its_page_and_keeps_what_is_written() {
-    let card = Card::new().unwrap();
-    card.put_on_boot_partition("cairn.toml", "[hub]\nname = \"mill\"\nclaim_code = \"PAPERBOAT7421\"\n")
-        .unwrap();
-    let before = [card.read(FIRST, 512).unwrap(), card.read(SECOND, 512).unwrap()];
-
-    let mut machine = card.start("first-boot").unwrap();
-    let health = machine.until_healthy().await.unwrap();
-    assert_eq!(health["status"], "ok", "{health}");
-    assert_eq!(health["database_connected"], true, "{health}");
-    let serial = machine.serial();
-    assert!(serial.contains("cairn: slot=a trial=0 copies=10"), "the boot script chose otherwise");
-    assert!(serial.contains("the data partition is new"), "the data partition was not formatted");
-    // The console tells how to claim the hub, and no part of the system failed.
-    let code = "claim it with this code: PAPERBOAT7421";
-    let serial = machine.until_it_says(code, STARTS_WITHIN).await.unwrap();
-    assert!(!serial.contains("Failed to start"), "a part of the system failed");
-
-    // Somebody claims the hub with the code from the file, and writes something down.
-    let client = http::builder().cookie_store(true).timeout(Duration::from_secs(120)).build().unwrap();
-    let address = machine.address();
-    let post = |path: &str, body: Value| {
-        client.post(format!("{address}{path}")).header("Origin", &address).json(&body).send()
-    };
-    let claim = json!({ "code": "PAPERBOAT7421", "hub_name": "Mill Valley", "language": "en",
-        "name": "Keeper", "login": "keeper", "password": "a long enough passphrase" });
-    post("/api/v1/setup/claim", claim).await.unwrap().error_for_status().unwrap();
-    let made = post("/api/v1/tokens", json!({ "name": "tests" })).await.unwrap().error_for_status().unwrap();
-    let token = made.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
-    let home = client.get(&address).send().await.unwrap().text().await.unwrap();
-    assert!(home.contains("Mill Valley"), "the page does not bear the hub's name");
-
-    // The data partition reaches to the end of the card, less than what is not worth growing for.
-    let data = card.partition(7).unwrap();
-    assert!(CARD - (data.start + data.size) <= 16 << 20, "{data:?}");
-    // The power is cut right after what was acknowledged; the same card starts again.
-    drop(machine);
-    let mut machine = card.start("after-a-power-cut").unwrap();
-    machine.until_healthy().await.unwrap();
-    let mine =
-        http::client().unwrap().get(format!("{}/api/v1/settings", machine.address())).bearer_auth(&token);
-    let settings = mine.send().await.unwrap().error_for_status().unwrap().text().await.unwrap();
-    assert!(settings.contains("Mill Valley"), "{settings}");
-    assert!(!machine.serial().contains("formatting"), "a card in use was formatted");
-    assert!(machine.serial().contains("copies=10"));
-    drop(machine);
-    let after = [card.read(FIRST, 512).unwrap(), card.read(SECOND, 512).unwrap()];
-    assert_eq!(before, after, "a normal boot wrote to the boot state");
-    assert_eq!(card.partition(7).unwrap(), data, "a grown card was grown again");
 }
 
 #[tokio::test]
@@ -97,14 +47,28 @@ async fn a_slot_on_trial_is_tried_once() {
 }
 
 #[tokio::test]
-async fn the_hub_runs_from_slot_b_as_well() {
+async fn a_broken_slot_on_trial_goes_back_by_itself() {
     let card = Card::new().unwrap();
     card.fill_slot_b().unwrap();
-    card.write(FIRST, &block::encode(&state(4, SlotId::B, None))).unwrap();
-    let mut machine = card.start("settled-on-slot-b").unwrap();
-    let health = machine.until_healthy().await.unwrap();
-    assert_eq!(health["status"], "ok", "{health}");
-    assert!(machine.serial().contains("cairn: slot b (trial: 0) is whole"), "slot B did not start");
+    let trial = block::encode(&state(4, SlotId::A, Some((SlotId::B, false))));
+
+    // Its root is damaged. Nobody touches the machine: it restarts by itself and starts the settled slot.
+    let root = card.partition(6).unwrap();
+    card.write(root.start + (8 << 20) + 99, b"damaged").unwrap();
+    card.write(FIRST, &trial).unwrap();
+    let mut machine = card.start("slot-b-damaged").unwrap();
+    let serial = machine.until_it_says("cairn: slot a (trial: 0) is whole", STARTS_WITHIN).await.unwrap();
+    assert!(serial.contains("cairn: slot b (trial: 1) cannot start: its root is damaged"), "nobody noticed");
+    drop(machine);
+    assert_eq!(in_force(&card), state(5, SlotId::A, Some((SlotId::B, true))));
+
+    // Its kernel finds no init and panics.
+    card.write(FIRST, &trial).unwrap();
+    card.write(SECOND, &[0; 512]).unwrap();
+    card.put_on_boot_partition("extra.txt", "rdinit=/none root=/dev/none").unwrap();
+    let mut machine = card.start("slot-b-panics").unwrap();
+    let parts = ["cairn: slot=b trial=1", "Kernel panic", "Rebooting in 5 seconds", "cairn: slot=a trial=0"];
+    machine.until_it_says_after(0, &parts, STARTS_WITHIN).await.unwrap();
 }
 
 #[tokio::test]
