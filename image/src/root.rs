@@ -337,6 +337,13 @@ fn ours(root: &Path, parts: &Parts<'_>) -> Result<()> {
     let share = root.join("usr/share/cairn");
     // A board without a clock of its own starts from here.
     run::write(&share.join("build-time"), format!("{}\n", parts.made))?;
+    // Whom the hub believes about updates, and where they are published. An image without them cannot be updated.
+    for name in ["root.json", "updates-url"] {
+        let from = parts.image.join("trust").join(name);
+        if from.exists() {
+            run::write(&share.join(name), fs::read(&from)?)?;
+        }
+    }
     for entry in fs::read_dir(parts.hardware)? {
         let facts = entry?.path().join("board.toml");
         if let Some(board) = facts.parent().and_then(Path::file_name).filter(|_| facts.exists()) {

@@ -84,6 +84,25 @@ pub(crate) struct RunArguments {
     /// The hub is this device's system: it listens on port 80 and looks after LED, clock, restart and reset
     #[arg(long)]
     pub(crate) appliance: bool,
+    #[command(flatten)]
+    pub(crate) system: SystemArguments,
+}
+
+/// The device's system, for updates. On a device everything is found by itself; tests name files that stand for a card.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct SystemArguments {
+    /// Where updates are published [default: what the image says]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) updates_url: Option<String>,
+    /// Where a stick with updates appears
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) stick: Option<PathBuf>,
+    /// What the initramfs left: which slot was started from which card [default on a device: /run/cairn]
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    pub(crate) slots: Option<PathBuf>,
+    /// The root of the image's files [default: /]
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    pub(crate) image: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -60,6 +60,16 @@ impl Folder {
         self.hub().join("tmp")
     }
 
+    /// What updates keep: wishes, signed metadata, what is passed on.
+    pub(crate) fn updates(&self) -> PathBuf {
+        self.hub().join("updates")
+    }
+
+    /// What the supervisor remembers of updates and of whom to believe. No role can write there, and a factory reset keeps it.
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.0.join("trust")
+    }
+
     pub(crate) fn models(&self) -> PathBuf {
         self.0.join("models")
     }

@@ -15,6 +15,8 @@ mod provisioning;
 mod role;
 mod run;
 mod serve;
+mod system;
+mod updates;
 mod uplink;
 
 use std::process::ExitCode;

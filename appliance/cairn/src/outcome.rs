@@ -15,6 +15,8 @@ pub(crate) enum Code {
     Refused = 5,
     /// The hub runs but is not well.
     Unwell = 6,
+    /// The system is to be started anew, from the slot that boot control says.
+    Restart = 7,
 }
 
 /// Why a command failed.

@@ -3,13 +3,14 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use cairn_device::facts::Facts;
-use cairn_supervisor::{DeviceConfig, Notify, Policy, RoleSpec, Tree, TreeConfig};
+use cairn_supervisor::{DeviceConfig, End, Notify, Policy, RoleSpec, Tree, TreeConfig};
 
 use crate::{
     cli::RunArguments,
     data::{Folder, Users},
     logging,
-    outcome::{Failure, while_doing},
+    outcome::{Code, Failure, while_doing},
+    system,
 };
 
 /// Takes the folder, starts the roles and stays until told to end.
@@ -22,6 +23,7 @@ pub(crate) fn run(data: PathBuf, arguments: RunArguments) -> Result<(), Failure>
     let _lock = folder.lock()?;
     folder.prepare(Users::choose(&folder, &embedding_model))?;
     let device = arguments.appliance.then(|| device(&folder, arguments.provisioning.clone()));
+    let system = system::config(&folder, &arguments.system, arguments.appliance);
     let data: [OsString; 2] = ["--data".into(), folder.root().into()];
     let hub = RoleSpec {
         arguments: words(["role", "hub"]).chain(data.clone()).chain(as_words(&arguments)).collect(),
@@ -46,16 +48,14 @@ pub(crate) fn run(data: PathBuf, arguments: RunArguments) -> Result<(), Failure>
         .build()
         .map_err(while_doing("starting the event loop"))?;
     runtime.block_on(async {
-        let tree = Tree::new(TreeConfig {
-            hub,
-            infer,
-            data: folder.hub(),
-            watchdog: None,
-            notify,
-            device,
-            system: None,
-        });
-        tree.run().await.map_err(while_doing("running the hub"))
+        let tree =
+            Tree::new(TreeConfig { hub, infer, data: folder.hub(), watchdog: None, notify, device, system });
+        match tree.run().await.map_err(while_doing("running the hub"))? {
+            End::Asked => Ok(()),
+            // Only where files stand for a card: a device restarts itself.
+            End::Restart(_) => Err(Failure::new(Code::Restart, "the system is to be started anew")
+                .next("Start it from the slot that boot control says.")),
+        }
     })
 }
 
@@ -99,6 +99,16 @@ fn as_words(arguments: &RunArguments) -> Vec<OsString> {
     if arguments.appliance {
         words.push("--appliance".into());
     }
+    let system = &arguments.system;
+    if let Some(url) = &system.updates_url {
+        words.extend(["--updates-url".into(), url.into()]);
+    }
+    for (name, folder) in [("--stick", &system.stick), ("--slots", &system.slots), ("--image", &system.image)]
+    {
+        if let Some(folder) = folder {
+            words.extend([name.into(), folder.into()]);
+        }
+    }
     words
 }
 
@@ -111,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_hub_role_is_told_everything_that_run_was_told() {
-        let line = "cairn run --listen 127.0.0.1:0 --listen [::1]:81 --name spring --provisioning /p --embedding-model /m --no-mdns --appliance";
+        let line = "cairn run --listen 127.0.0.1:0 --listen [::1]:81 --name spring --provisioning /p --embedding-model /m --no-mdns --appliance --updates-url http://u --stick /s --slots /r --image /i";
         let Command::Run(asked) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!() };
         let words = ["cairn".into(), "role".into(), "hub".into()].into_iter().chain(as_words(&asked));
         let Command::Role(RoleCommand::Hub(told)) = Cli::try_parse_from(words).unwrap().command else {

@@ -35,6 +35,8 @@ pub struct Facts {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Boot {
+    /// Who chooses the slot: `script`, our boot script, or `tryboot`, the firmware.
+    pub flow: Option<String>,
     /// The kernel's name of the serial port, for example `ttyS1`.
     pub console: Option<String>,
 }
@@ -84,6 +86,14 @@ impl Facts {
     /// # Errors
     /// When the image carries none for this board, or what it carries cannot be understood.
     pub fn read(root: &Path) -> Result<Self, FactsError> {
+        Self::find(root).map(|(_, facts)| facts)
+    }
+
+    /// As [`Facts::read`], with the board's name: that of its folder.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find(root: &Path) -> Result<(String, Self), FactsError> {
         // Names that end in NUL each (Devicetree Specification, section 2.3.1).
         let tree = crate::text(&root.join("proc/device-tree/compatible")).ok_or(FactsError::Unknown)?;
         let own: Vec<&str> = tree.split('\0').filter(|name| !name.is_empty()).collect();
@@ -96,7 +106,7 @@ impl Facts {
                 error: Box::new(error),
             })?;
             if facts.compatible.iter().any(|name| own.contains(&name.as_str())) {
-                return Ok(facts);
+                return Ok((folder.file_name().to_string_lossy().into_owned(), facts));
             }
         }
         Err(none())

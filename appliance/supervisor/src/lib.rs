@@ -23,5 +23,5 @@ pub use message::{DeviceOrder, Role};
 pub use notify::Notify;
 pub use policy::Policy;
 pub use status::{RoleHealth, RoleStatus, TreeStatus};
-pub use tree::{RoleSpec, Tree, TreeConfig, TreeError};
+pub use tree::{End, RoleSpec, Tree, TreeConfig, TreeError};
 pub use watchdog::Watchdog;

@@ -38,6 +38,8 @@ use crate::{
 const MAX_NEWS: usize = 64;
 /// How often the hub is told how the tree is.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// So many failures of one role in a row are the end of a system's trial. It is counted again from each time that the role was well for long.
+const CRASHES_ON_TRIAL: u32 = 6;
 /// Longest sleep of the loop, so that it never depends on one timer being right.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
@@ -82,6 +84,16 @@ pub enum TreeError {
     Unclean(Role),
 }
 
+/// How the tree ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was told to.
+    Asked,
+    /// The system wants a restart, and nobody here can make one: whoever started the tree starts it anew from the slot that boot
+    /// control says, with this argument where the board needs one.
+    Restart(Option<&'static str>),
+}
+
 /// The next of the system's news; never, where there is no system or no thread any more.
 async fn next(news: &mut Option<mpsc::Receiver<SystemNews>>) -> Option<SystemNews> {
     let heard = match news {
@@ -115,6 +127,8 @@ pub struct Tree {
     system_news: Option<mpsc::Receiver<SystemNews>>,
     /// The newest state of the system, for a hub that starts later.
     system_state: Option<Box<SystemState>>,
+    /// A restart that the tree cannot make itself.
+    restart: Option<Option<&'static str>>,
     /// The hub's end of the newest inference channel, until there is a hub to take it.
     for_hub: Option<UnixStream>,
     news: mpsc::Sender<News>,
@@ -165,6 +179,7 @@ impl Tree {
             system,
             system_news,
             system_state: None,
+            restart: None,
             for_hub: None,
             news,
             incoming,
@@ -178,7 +193,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`TreeError::Unclean`] when a role had to be killed at the end.
-    pub async fn run(mut self) -> Result<(), TreeError> {
+    pub async fn run(mut self) -> Result<End, TreeError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(TreeError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(TreeError::Signals)?;
         for role in Role::ALL {
@@ -202,6 +217,9 @@ impl Tree {
                 if due.is_some_and(|due| due <= self.age()) {
                     self.happens(role, Event::Tick);
                 }
+            }
+            if self.restart.is_some() && !ending {
+                self.asked_to_end(&mut ending);
             }
             if ending && !self.end_next() {
                 return self.finish();
@@ -381,6 +399,7 @@ impl Tree {
                 branch.running = None;
                 let ending = matches!(branch.state.phase, Phase::Stopping { .. });
                 self.happens(role, Event::Exited(why));
+                self.tell_crashes(role);
                 if role == Role::Hub && !ending {
                     self.renew_inference();
                 }
@@ -403,7 +422,7 @@ impl Tree {
             }
             SystemNews::Restart(argument) => match &self.device {
                 Some(device) => device.restart(argument),
-                None => tracing::error!("a restart is needed, and this hub is a guest on a computer"),
+                None => self.restart = Some(argument),
             },
         }
     }
@@ -419,6 +438,19 @@ impl Tree {
             if holds && !system.order(UpdateOrder::Probe(probe, Finding::Passed)) {
                 tracing::error!(%probe, "the thread of the device's system does not take orders");
             }
+        }
+    }
+
+    /// A part of a system on trial that dies again and again does not get well by waiting.
+    fn tell_crashes(&self, role: Role) {
+        let Some((system, branch)) = self.system.as_ref().zip(self.branches.get(&role)) else { return };
+        if branch.state.failures < CRASHES_ON_TRIAL {
+            return;
+        }
+        let why = branch.state.last_failure.as_deref().unwrap_or("it died");
+        let reason = format!("{role} failed {} times in a row: {why}", branch.state.failures);
+        if !system.order(UpdateOrder::Probe(Probe::Supervisor, Finding::Failed(reason))) {
+            tracing::error!("the thread of the device's system does not take orders");
         }
     }
 
@@ -452,7 +484,7 @@ impl Tree {
         false
     }
 
-    fn finish(mut self) -> Result<(), TreeError> {
+    fn finish(mut self) -> Result<End, TreeError> {
         if let Some(watchdog) = self.watchdog.take()
             && let Err(error) = watchdog.disarm()
         {
@@ -460,7 +492,7 @@ impl Tree {
         }
         match self.branches.iter().find(|(_, branch)| branch.killed_at_end) {
             Some((role, _)) => Err(TreeError::Unclean(*role)),
-            None => Ok(()),
+            None => Ok(self.restart.map_or(End::Asked, End::Restart)),
         }
     }
 

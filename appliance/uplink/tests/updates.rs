@@ -19,7 +19,7 @@ use cairn_slots::{
     record::Record,
 };
 use cairn_uplink::updates::{
-    Offer, Privileged, Repository, Turn,
+    Found, Offer, Origin, Privileged, Repository, Turn,
     fetch::{Https, Stick, Transport},
     files::{self, FileError, Wanted},
     install::{MANIFEST, Pace, Progress, UpdateError, install},
@@ -328,12 +328,14 @@ async fn a_model_is_resumed_verified_and_put_in_place_whole() {
     assert_eq!(std::fs::read(&place).unwrap(), content, "the old one stays");
 }
 
-struct Published(Offer);
+struct Published(Offer, PathBuf);
 
 impl Repository for Published {
-    fn check(&self, running: Version) -> BoxFuture<'_, Result<Option<Offer>, String>> {
+    fn check(&self, running: Version, _origin: Origin) -> BoxFuture<'_, Result<Found, String>> {
         let newer = self.0.listing.version > running;
-        async move { Ok(newer.then(|| self.0.clone())) }.boxed()
+        let transport: Arc<dyn Transport> = Arc::new(Stick(self.1.clone()));
+        let offer = newer.then(|| self.0.clone());
+        async move { Ok(Found { offer, newest: None, transport, unproven: false }) }.boxed()
     }
 }
 
@@ -348,8 +350,7 @@ async fn the_loop_installs_waits_for_the_keeper_restarts_and_does_not_try_what_f
     let world = world();
     let start = |card: Arc<Card>| {
         let parts = Parts {
-            repository: Arc::new(Published(world.offer.clone())),
-            transport: Arc::new(Stick(world.folder.path().to_owned())),
+            repository: Arc::new(Published(world.offer.clone(), world.folder.path().to_owned())),
             privileged: card,
             running: "1.0.0".parse().unwrap(),
             folder: world.folder.path().join("updates"),

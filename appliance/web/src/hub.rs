@@ -20,6 +20,7 @@ use crate::{
     metrics::Metrics,
     problem::{Problem, ProblemKind},
     session::Passwords,
+    updates::Updates,
     uplink::Uplink,
 };
 
@@ -43,6 +44,8 @@ pub struct Hub {
     pub host: Arc<dyn Host>,
     /// Synchronisation; none where the process has none.
     pub uplink: Option<Arc<dyn Uplink>>,
+    /// Updates of the device's system; none where the hub is a guest on a computer.
+    pub updates: Option<Arc<dyn Updates>>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -74,13 +77,19 @@ impl Hub {
             in_flight: Arc::new(AtomicUsize::new(0)),
             settings: Mutex::new(None),
         };
-        Self { store, library, inference, host, uplink: None, shared: Arc::new(shared) }
+        Self { store, library, inference, host, uplink: None, updates: None, shared: Arc::new(shared) }
     }
 
     /// With synchronisation.
     #[must_use]
     pub fn with_uplink(self, uplink: Arc<dyn Uplink>) -> Self {
         Self { uplink: Some(uplink), ..self }
+    }
+
+    /// With updates.
+    #[must_use]
+    pub fn with_updates(self, updates: Arc<dyn Updates>) -> Self {
+        Self { updates: Some(updates), ..self }
     }
 
     /// The settings, at most a second old. While the database cannot be read: the last ones known, else the
@@ -135,7 +144,8 @@ impl Hub {
     }
 
     /// Requests in work.
-    pub(crate) fn in_flight(&self) -> usize {
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
         self.shared.in_flight.load(Ordering::Relaxed)
     }
 }

@@ -19,6 +19,7 @@ mod pages;
 mod peer;
 mod problem;
 mod session;
+mod updates;
 mod uplink;
 
 use axum::Router;
@@ -31,6 +32,10 @@ pub use host::{
 pub use hub::Hub;
 pub use peer::Peer;
 pub use problem::{FieldError, Problem, ProblemKind};
+pub use updates::{
+    UpdateAsk, UpdateFailure, UpdateOffer, UpdatePhase, UpdateProgress, UpdateSharing, UpdateStatus,
+    UpdateWishes, Updates, UpdatesError,
+};
 pub use uplink::{Uplink, UplinkError, UplinkMode, UplinkState, UplinkStatus};
 
 /// Everything that the hub serves.

@@ -97,8 +97,12 @@ impl Entry {
     /// Its path below the repository, for [`Fetch`](crate::Fetch) or an HTTP client that asks for ranges.
     #[must_use]
     pub fn path(&self) -> String {
+        // Folders of a name stay in front of the hash (TUF 1.0.34, 5.7.3).
+        let (folder, name) =
+            self.name.rsplit_once('/').map_or(("", self.name.as_str()), |(folder, name)| (folder, name));
+        let slash = if folder.is_empty() { "" } else { "/" };
         if self.consistent {
-            format!("targets/{}.{}", self.sha256, self.name)
+            format!("targets/{folder}{slash}{}.{name}", self.sha256)
         } else {
             format!("targets/{}", self.name)
         }

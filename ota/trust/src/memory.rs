@@ -33,6 +33,11 @@ impl Memory {
         self.file("root.json").unwrap_or_default()
     }
 
+    /// The names of all remembered files.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
     /// A remembered file, as `timestamp.json`.
     #[must_use]
     pub fn file(&self, name: &str) -> Option<&str> {

@@ -4,7 +4,13 @@
 //! and a checksum. The newer one that is whole counts. When a write has come back, both hold the new memory; at any moment
 //! before that, one of them holds the old or the new one.
 
-use crate::{Error, Memory, memory::MAX_MEMORY, storage::Storage};
+use std::{fs, io, path::Path};
+
+use crate::{
+    Error, Memory,
+    memory::MAX_MEMORY,
+    storage::{Folder, Storage},
+};
 
 const MAGIC: &[u8; 8] = b"CAIRNTS1";
 const COPIES: [&str; 2] = ["trust.a", "trust.b"];
@@ -101,6 +107,33 @@ impl<S: Storage> Store<S> {
     }
 }
 
+impl Store<Folder> {
+    /// Opens the store in `folder`, or begins it there where no hub has begun one: with the root metadata that the image brings
+    /// along. The folder appears whole, so that one without a readable copy is a loss and never a beginning.
+    ///
+    /// # Errors
+    /// As [`Store::open`] and [`Store::create`].
+    pub fn open_or_begin(folder: &Path, root: &str, built: u64) -> Result<Self, Error> {
+        let failed = |source: io::Error| Error::Storage { what: "begin", source };
+        if !folder.is_dir() {
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+            let mut name = folder.file_name().unwrap_or_default().to_owned();
+            name.push(".begin");
+            let begun = parent.join(name);
+            // Of a start that a power cut ended.
+            if begun.exists() {
+                fs::remove_dir_all(&begun).map_err(failed)?;
+            }
+            let storage = Folder::open(&begun).map_err(failed)?;
+            drop(Self::create(storage, Memory::initial(root.to_owned(), built))?);
+            fs::rename(&begun, folder).map_err(failed)?;
+            fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
+        }
+        Self::open(Folder::open(folder).map_err(failed)?)
+    }
+}
+
 fn sum(generation: &[u8], content: &[u8]) -> blake3::Hash {
     blake3::Hasher::new().update(generation).update(content).finalize()
 }
@@ -122,4 +155,25 @@ fn decode(bytes: &[u8]) -> Option<(u64, Memory)> {
         return None;
     }
     Some((u64::from_le_bytes(*generation), serde_json::from_slice(content).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_begun_once_and_a_lost_one_is_not_begun_anew() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("trust");
+        fs::create_dir(outer.path().join("trust.begin")).unwrap();
+        let mut store = Store::open_or_begin(&folder, "{}", 7).unwrap();
+        let mut memory = store.memory().clone();
+        memory.raise_floor(9);
+        store.save(memory).unwrap();
+        assert_eq!(Store::open_or_begin(&folder, "other", 1).unwrap().memory().floor(), 9);
+        for name in COPIES {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+        assert!(matches!(Store::open_or_begin(&folder, "{}", 7), Err(Error::Lost(_))));
+    }
 }

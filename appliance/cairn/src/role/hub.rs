@@ -12,9 +12,19 @@ use cairn_device::network::captive;
 use cairn_inference::InferenceClient;
 use cairn_library::{Library, LibraryConfig, extract::ExtractorCommand};
 use cairn_process::{Confinement, ConfinementReport, Profile};
+use cairn_slots::health::{Finding as Found, Probe};
 use cairn_store::{OpenOptions, OpenReport, Part, Store, Viewer};
 use cairn_supervisor::{Order, RoleLink, TreeStatus, board::Board};
-use cairn_uplink::sync::{Sync, SystemClock};
+use cairn_trust::Clock;
+use cairn_uplink::{
+    sync::{Sync, SystemClock, http_client},
+    updates::{
+        Probing,
+        install::Pace,
+        repository::{Believed, Tuf},
+        service::{self, EVIDENCE},
+    },
+};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -28,6 +38,8 @@ use crate::{
     outcome::{Code, Failure, while_doing},
     provisioning::{self, DEFAULT_NAME, Finding, Provisioning},
     serve,
+    system::Image,
+    updates::{self, HubUpdates, Joint, Place, Proof},
     uplink::{DeviceClock, HubUplink},
 };
 
@@ -50,6 +62,9 @@ struct Plan {
     captive: Option<std::net::IpAddr>,
     listeners: Vec<std::net::TcpListener>,
     log: RecentLog,
+    /// The device's system, where it can be updated.
+    image: Option<Image>,
+    stick: Option<PathBuf>,
 }
 
 /// Binds, confines itself, and serves until the supervisor says to end.
@@ -74,9 +89,11 @@ pub(crate) fn main(data: PathBuf, arguments: RunArguments) -> Result<(), Failure
         findings,
         listeners,
         log,
+        image: Image::of(&arguments.system, arguments.appliance),
+        stick: arguments.system.stick,
     };
     let embedding_model = arguments.embedding_model.unwrap_or_else(|| plan.folder.embedding_model());
-    let report = confine(&plan.folder, &embedding_model)?;
+    let report = confine(&plan.folder, &embedding_model, plan.stick.as_deref())?;
     empty_temporary(&plan.folder.temporary())?;
     let workers = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -124,9 +141,17 @@ fn listen(
     outcome
 }
 
-fn confine(folder: &Folder, embedding_model: &Path) -> Result<ConfinementReport, Failure> {
+fn confine(
+    folder: &Folder,
+    embedding_model: &Path,
+    stick: Option<&Path>,
+) -> Result<ConfinementReport, Failure> {
     let memory = Board::read(folder.root()).memory_total.unwrap_or(LEAST_MEMORY * 2);
-    Confinement::new(Profile::Hub)
+    let mut confinement = Confinement::new(Profile::Hub);
+    if let Some(stick) = stick {
+        confinement = confinement.read(stick);
+    }
+    confinement
         .write(folder.hub())
         .write(folder.models())
         // The extractor is this program in another role.
@@ -158,9 +183,17 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
     let inference = InferenceClient::new();
     let (ending, told_to_end) = watch::channel(false);
     let (tree, tree_status) = watch::channel(None);
-    let following = tokio::spawn(follow_orders(orders, inference.clone(), tree, ending));
+    let joint = Joint::new(link.clone());
+    let following = tokio::spawn(follow_orders(orders, inference.clone(), Arc::clone(&joint), tree, ending));
 
-    let (store, opened) = open_store(&plan, &link).await?;
+    let (store, opened) = match open_store(&plan, &link).await {
+        Ok(opened) => opened,
+        Err(failure) => {
+            // A new system whose migration fails says so before the old one comes back.
+            joint.found(Probe::Database, Found::Failed(failure.to_string())).await;
+            return Err(failure);
+        }
+    };
     apply_provisioning(&store, &mut plan).await?;
     let settings = store.settings().await.map_err(while_doing("reading the settings"))?;
 
@@ -205,8 +238,15 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
         findings: plan.findings.iter().map(ToString::to_string).collect(),
         announced: plan.announce && !reach.only_here(),
     });
-    let hub = cairn_web::Hub::new(store.clone(), library.clone(), inference.clone(), Arc::clone(&host) as _)
-        .with_uplink(Arc::clone(&uplink) as _);
+    let mut hub =
+        cairn_web::Hub::new(store.clone(), library.clone(), inference.clone(), Arc::clone(&host) as _)
+            .with_uplink(Arc::clone(&uplink) as _);
+    let mut updating = Vec::new();
+    if let Some(image) = plan.image.take() {
+        let (updates, tasks) = start_updates(&plan, image, &joint, &store, &uplink, &hub, &host, &bound)?;
+        hub = hub.with_updates(updates);
+        updating = tasks;
+    }
     let console = console::Console {
         store: store.clone(),
         library: library.clone(),
@@ -241,6 +281,7 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
     following.abort();
     enrolling.abort();
     reaching.abort();
+    updating.iter().for_each(tokio::task::JoinHandle::abort);
     drop(syncing);
     drop(library);
     // Writes that were confirmed are on the card already; this ends the writer and closes the database in order.
@@ -253,6 +294,73 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
         }
     }
     outcome.map_err(while_doing("serving"))?.map_err(while_doing("serving"))
+}
+
+/// Starts what looks for updates, installs them, and proves a new system.
+#[allow(clippy::too_many_arguments, reason = "everything that a new system is tried with")]
+fn start_updates(
+    plan: &Plan,
+    image: Image,
+    joint: &Arc<Joint>,
+    store: &Store,
+    uplink: &Arc<HubUplink>,
+    hub: &cairn_web::Hub,
+    host: &ThisHost,
+    bound: &[SocketAddr],
+) -> Result<(Arc<HubUpdates>, Vec<tokio::task::JoinHandle<()>>), Failure> {
+    let folder = plan.folder.updates();
+    let time = Arc::clone(uplink.sync().clock());
+    let client = http_client(&time).map_err(while_doing("preparing updates"))?;
+    let reached = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (appliance, built) = (plan.appliance, image.built);
+    // A computer's clock is looked after by its own system.
+    let known = move || !appliance || time.is_stated();
+    let (known, clock) = (Arc::new(known), Arc::clone(uplink.sync().clock()));
+    let time_known = Arc::clone(&known);
+    let clock = move || {
+        let now = clock.now_ms() / 1000;
+        if known() { Clock::Trusted(now) } else { Clock::NotBefore(now.max(built)) }
+    };
+    let repository = Tuf::new(Believed {
+        board: image.board.clone(),
+        url: image.url.clone(),
+        root: image.root.clone(),
+        built,
+        folder: folder.clone(),
+        evidence: folder.join(EVIDENCE),
+        client: client.clone(),
+        reached: Arc::clone(&reached),
+        clock: Arc::new(clock),
+    })
+    .map_err(while_doing("preparing updates"))?;
+    let people = hub.clone();
+    let updates = service::Updates::start(service::Parts {
+        repository: Arc::new(repository),
+        privileged: updates::privileged(joint, &folder, reached, Arc::clone(uplink)),
+        running: image.version,
+        folder: folder.clone(),
+        pace: Pace::new(move || people.in_flight() > 0),
+        time_known,
+    });
+    // By an address of the local network, where it listens on one.
+    let page = bound.iter().find(|address| !address.ip().is_loopback() && !address.ip().is_unspecified());
+    let page = match page.or(bound.first()) {
+        Some(address) if !address.ip().is_unspecified() => format!("http://{address}"),
+        _ => host.reach.pages(&host.addresses()).first().cloned().unwrap_or_default(),
+    };
+    let proof = Proof {
+        joint: Arc::clone(joint),
+        store: store.clone(),
+        uplink: Arc::clone(uplink),
+        page,
+        repository: image.url.clone(),
+        folder: folder.clone(),
+        client: Probing(client),
+    };
+    let place = Place { folder, stick: plan.stick.clone(), image, appliance };
+    let updates = Arc::new(HubUpdates::new(place, Arc::clone(joint), updates));
+    let tasks = vec![tokio::spawn(Arc::clone(&updates).follow()), tokio::spawn(proof.run())];
+    Ok((updates, tasks))
 }
 
 /// Opens the store without holding up the event loop, and says so while it takes long.
@@ -302,6 +410,7 @@ async fn apply_provisioning(store: &Store, plan: &mut Plan) -> Result<(), Failur
 async fn follow_orders(
     mut orders: mpsc::Receiver<Order>,
     inference: InferenceClient,
+    joint: Arc<Joint>,
     tree: watch::Sender<Option<TreeStatus>>,
     ending: watch::Sender<bool>,
 ) {
@@ -321,7 +430,7 @@ async fn follow_orders(
                     }
                 }
                 Some(Order::Status(status)) => drop(tree.send_replace(Some(*status))),
-                Some(Order::Update(..)) => {}
+                Some(Order::Update(news, descriptor)) => joint.hear(news, descriptor),
                 Some(Order::Shutdown) | None => break,
             },
             _ = terminated => break,

@@ -237,6 +237,13 @@ impl Keeper {
         self.with_cookie(self.client.get(format!("{}{path}", self.address))).send().await.unwrap()
     }
 
+    /// Sends a file.
+    pub(crate) async fn put(&self, path: &str, bytes: Vec<u8>) -> reqwest::Response {
+        let request =
+            self.client.put(format!("{}{path}", self.address)).header("origin", &self.address).body(bytes);
+        self.with_cookie(request).send().await.unwrap()
+    }
+
     /// Writes a notice; its id once the hub has confirmed it.
     pub(crate) async fn notice(&self, title: &str) -> Option<String> {
         let notice = json!({ "fields": { "title": title, "level": "info" } });

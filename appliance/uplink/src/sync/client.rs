@@ -245,6 +245,16 @@ impl Client {
     }
 }
 
+/// A client for anything else that leaves the device: certificates are checked against the best known time, and redirects are not
+/// followed.
+///
+/// # Errors
+/// [`ClientError::Tls`].
+pub fn http_client(clock: &Arc<BestTime>) -> Result<reqwest::Client, ClientError> {
+    crate::tls::install_provider();
+    build(time::tls(clock)?)
+}
+
 fn build(tls: rustls::ClientConfig) -> Result<reqwest::Client, ClientError> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)

@@ -17,7 +17,7 @@ use cairn_sync::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use client::{Client, ClientError, GatewayUrl, Transport, UrlError};
+pub use client::{Client, ClientError, GatewayUrl, Transport, UrlError, http_client};
 pub use driver::{Running, State, Status, Sync};
 pub use enrol::{EnrolError, enrol};
 pub use time::{BestTime, SystemClock};

@@ -84,6 +84,12 @@ impl BestTime {
         }
     }
 
+    /// Whether the gateway has said what time it is since this process started.
+    #[must_use]
+    pub fn is_stated(&self) -> bool {
+        self.known().stated.is_some()
+    }
+
     fn learn(&self, unix_ms: u64, at: Instant) -> u64 {
         let mut known = self.known();
         known.stated = Some((unix_ms, at));

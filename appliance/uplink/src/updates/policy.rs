@@ -26,11 +26,13 @@ pub struct Wishes {
     pub window_from: u8,
     /// Hour of the day until which it may; the same as `window_from` means at any time.
     pub window_until: u8,
+    /// What was verified is passed on to other hubs on the local network.
+    pub share: bool,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { paused: false, metered: false, window_from: 2, window_until: 4 }
+        Self { paused: false, metered: false, window_from: 2, window_until: 4, share: false }
     }
 }
 
@@ -68,6 +70,8 @@ pub struct Situation {
     pub offer: Option<(Version, Turn)>,
     /// What was written, checked and waits for the restart.
     pub ready: Option<Version>,
+    /// Whether the running system is known and has nothing left to prove.
+    pub settled: bool,
 }
 
 /// What to do.
@@ -96,6 +100,10 @@ pub fn backoff(failures: u32) -> Duration {
 #[must_use]
 pub fn next(situation: &Situation) -> Step {
     let Situation { wishes, now, .. } = situation;
+    if !situation.settled {
+        // The other slot is what saves this hub; nothing is fetched for it and nothing is restarted.
+        return Step::Wait(LONGEST_WAIT);
+    }
     let newer_ready =
         situation.offer.is_some_and(|(version, _)| situation.ready.is_some_and(|ready| version > ready));
     if situation.ready.is_some() && !newer_ready {
@@ -141,6 +149,7 @@ mod tests {
             failed: Duration::ZERO,
             offer: None,
             ready: None,
+            settled: true,
         }
     }
 
@@ -188,6 +197,7 @@ mod tests {
         assert!(matches!(next(&ready(Some(12))), Step::Wait(_)));
         assert!(matches!(next(&ready(None)), Step::Wait(_)));
         assert_eq!(next(&Situation { now: true, ..ready(None) }), Step::Restart);
+        assert!(matches!(next(&Situation { settled: false, now: true, ..ready(Some(3)) }), Step::Wait(_)));
         let overtaken = Situation { offer: Some((version(2), Turn::Come)), ..ready(Some(3)) };
         assert_eq!(next(&overtaken), Step::Install, "what is newer is not tried after what is older");
     }

@@ -9,14 +9,16 @@ use std::{
 use cairn_bundle::Version;
 use cairn_slots::{
     durable::{self, Files},
-    record::Ended,
+    record::{Bad, Ended},
 };
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Offer, Privileged, Repository, Turn,
+    Found, Offer, Origin, Privileged, Repository, Turn,
     fetch::Transport,
+    files::Wanted,
     install::{Pace, Progress, install},
+    mirror,
     policy::{self, Situation, Step, Wishes},
 };
 
@@ -24,6 +26,13 @@ use super::{
 const WISHES: &str = "wishes.json";
 /// Orders that may wait.
 const MAX_ORDERS: usize = 8;
+/// After a copy for other hubs failed.
+const SHARE_AGAIN: Duration = Duration::from_secs(15 * 60);
+
+/// Folder of what the supervisor checks, below [`Parts::folder`].
+pub const EVIDENCE: &str = "evidence";
+/// Folder of what is passed on, below [`Parts::folder`].
+pub const MIRROR: &str = "mirror";
 
 /// What a keeper may say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +45,39 @@ pub enum Order {
     TryAgain(Version),
     /// Look at the repository.
     Look,
+    /// Look at another one, once.
+    LookAt(Origin),
+    /// What the supervisor says has changed.
+    Heard,
+}
+
+/// What other hubs can have from here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nothing: the keeper has not asked for it.
+    #[default]
+    Off,
+    /// The copy is being made.
+    Copying,
+    /// The newest system.
+    Ready,
+    /// The copy could not be made; it is tried again.
+    Failed(String),
+}
+
+/// A system that could be installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offered {
+    /// Which.
+    pub version: Version,
+    /// What is new, in words for people.
+    pub notes: String,
+    /// Whether this hub's turn has come.
+    pub turn: Turn,
+    /// Where it is from.
+    pub origin: Origin,
+    /// Whether it failed here before.
+    pub bad: bool,
 }
 
 /// How updates are, for the page.
@@ -43,26 +85,30 @@ pub enum Order {
 pub struct Status {
     /// What the keeper decided.
     pub wishes: Wishes,
-    /// What is offered, with what is new in it.
-    pub offered: Option<(Version, String, bool)>,
+    /// What is offered.
+    pub offered: Option<Offered>,
     /// An install that goes on.
     pub installing: Option<(Version, Progress)>,
     /// What waits for the restart.
     pub ready: Option<Version>,
     /// How the last attempt ended.
     pub last: Option<Ended>,
+    /// What failed and is not tried again by itself.
+    pub bad: Vec<Bad>,
     /// Why the last look or install failed.
     pub trouble: Option<String>,
-    /// Whether the repository was looked at since the start, and how many seconds ago.
-    pub looked: Option<u64>,
+    /// When the repository was last looked at.
+    pub looked: Option<Instant>,
+    /// Whether the last look cannot say that there is nothing newer.
+    pub unproven: bool,
+    /// What other hubs can have from here.
+    pub sharing: Sharing,
 }
 
 /// Everything that the loop stands on.
 pub struct Parts {
     /// Whom to believe.
     pub repository: Arc<dyn Repository>,
-    /// Where files are.
-    pub transport: Arc<dyn Transport>,
     /// The supervisor.
     pub privileged: Arc<dyn Privileged>,
     /// The version that runs.
@@ -119,9 +165,25 @@ struct Loop {
     looked: Option<Instant>,
     failures: u32,
     failed: Instant,
-    offer: Option<Offer>,
+    offer: Option<(Offer, Origin, Arc<dyn Transport>)>,
+    /// What can be passed on.
+    newest: Option<(Wanted, Arc<dyn Transport>)>,
+    copying: Option<tokio::task::JoinHandle<Result<(), String>>>,
+    sharing: Sharing,
+    copied: Option<Instant>,
     ready: Option<Version>,
     trouble: Option<String>,
+    unproven: bool,
+    /// An install goes on: its progress is told by itself.
+    installing: bool,
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        if let Some(copying) = &self.copying {
+            copying.abort();
+        }
+    }
 }
 
 impl Loop {
@@ -136,16 +198,23 @@ impl Loop {
             failures: 0,
             failed: Instant::now(),
             offer: None,
+            newest: None,
+            copying: None,
+            sharing: Sharing::Off,
+            copied: None,
             ready: None,
             trouble: None,
+            unproven: false,
+            installing: false,
         }
     }
 
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
+            self.share();
             self.tell();
             match policy::next(&self.situation()) {
-                Step::Look => self.look().await,
+                Step::Look => self.look(Origin::Network).await,
                 Step::Install => {
                     if !self.install(&mut orders).await {
                         return;
@@ -170,45 +239,127 @@ impl Loop {
         }
     }
 
-    /// Waits for an order; `false` when nobody can give one any more.
+    /// Waits for an order, or for the copy to be made; `false` when nobody can give an order any more.
     async fn listen(&mut self, orders: &mut mpsc::Receiver<Order>, time: Duration) -> bool {
-        match tokio::time::timeout(time, orders.recv()).await {
-            Ok(Some(order)) => {
-                self.obey(order).await;
-                true
+        let copied = async {
+            match &mut self.copying {
+                Some(copying) => copying.await,
+                None => std::future::pending().await,
             }
-            Ok(None) => false,
-            Err(_) => true,
+        };
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(order) => self.obey(order).await,
+                None => return false,
+            },
+            copied = copied => {
+                self.copying = None;
+                self.sharing = match copied {
+                    Ok(Ok(())) => Sharing::Ready,
+                    Ok(Err(error)) => Sharing::Failed(error),
+                    Err(error) => Sharing::Failed(error.to_string()),
+                };
+            }
+            () = tokio::time::sleep(time) => {}
+        }
+        true
+    }
+
+    /// Begins a copy for other hubs where one is wanted, or takes it away.
+    fn share(&mut self) {
+        let mirror = self.parts.folder.join(MIRROR);
+        if !self.wishes.share {
+            if let Some(copying) = self.copying.take() {
+                copying.abort();
+            }
+            if self.sharing != Sharing::Off || mirror.exists() {
+                if let Err(error) = mirror::clear(&mirror) {
+                    tracing::warn!(%error, "the copy for other hubs could not be removed");
+                }
+                self.sharing = Sharing::Off;
+            }
+            self.copied = None;
+            return;
+        }
+        let due = match self.sharing {
+            Sharing::Ready => false,
+            Sharing::Off | Sharing::Copying => true,
+            Sharing::Failed(_) => self.copied.is_none_or(|begun| begun.elapsed() >= SHARE_AGAIN),
+        };
+        if let Some((wanted, transport)) = self.newest.clone().filter(|_| due && self.copying.is_none()) {
+            let evidence = self.parts.folder.join(EVIDENCE);
+            self.copied = Some(Instant::now());
+            self.sharing = Sharing::Copying;
+            self.copying = Some(tokio::spawn(async move {
+                let kept = mirror::keep(&wanted, transport.as_ref(), &evidence, &mirror).await;
+                kept.map_err(|error| error.to_string())
+            }));
         }
     }
 
+    fn known_bad(&self, version: Version) -> bool {
+        self.parts.privileged.record().bad.iter().any(|bad| bad.release.version == version)
+    }
+
+    /// What was made ready before this process started counts too.
+    fn ready(&self) -> Option<Version> {
+        let attempt = self.parts.privileged.record().attempt.map(|attempt| attempt.release.version);
+        self.ready.or(attempt).filter(|version| *version > self.parts.running)
+    }
+
     fn situation(&self) -> Situation {
-        let known_bad = |version: Version| {
-            self.parts.privileged.record().bad.iter().any(|bad| bad.release.version == version)
+        let offer =
+            self.offer.as_ref().map(|(offer, _, _)| (offer.listing.version, offer.turn.at(seconds())));
+        // Without a repository on the network there is nothing to look at by oneself.
+        let looked = if self.parts.repository.has_network() {
+            self.looked.map(|looked| looked.elapsed())
+        } else {
+            Some(Duration::ZERO)
         };
-        let offer = self.offer.as_ref().map(|offer| (offer.listing.version, offer.turn));
         Situation {
             wishes: self.wishes,
             now: self.now,
             hour: (self.parts.time_known)().then(hour_of_day),
-            looked: self.looked.map(|looked| looked.elapsed()),
+            looked,
             failures: self.failures,
             failed: self.failed.elapsed(),
-            offer: offer.filter(|(version, _)| *version > self.parts.running && !known_bad(*version)),
-            ready: self.ready,
+            offer: offer.filter(|(version, _)| *version > self.parts.running && !self.known_bad(*version)),
+            ready: self.ready(),
+            settled: self.parts.privileged.settled(),
         }
     }
 
-    async fn look(&mut self) {
-        match self.parts.repository.check(self.parts.running).await {
-            Ok(offer) => {
-                self.offer = offer;
+    async fn look(&mut self, origin: Origin) {
+        let looked = self.parts.repository.check(self.parts.running, origin.clone()).await;
+        match looked {
+            Ok(Found { offer, newest, transport, unproven }) => {
                 self.looked = Some(Instant::now());
+                self.unproven = unproven;
+                let older = |offer: &Option<Offer>| {
+                    let found = offer.as_ref().map(|offer| offer.listing.version);
+                    self.offer
+                        .as_ref()
+                        .is_some_and(|(has, from, _)| *from != origin && Some(has.listing.version) > found)
+                };
+                // What came by hand stays on offer while the network knows nothing newer.
+                if !older(&offer) {
+                    self.offer = offer.map(|offer| (offer, origin, Arc::clone(&transport)));
+                }
+                if let Some(newest) = newest
+                    && self.newest.as_ref().is_none_or(|(known, _)| *known != newest)
+                {
+                    self.newest = Some((newest, transport));
+                    if self.sharing == Sharing::Ready {
+                        self.sharing = Sharing::Off;
+                    }
+                }
+                // "Now" was about what there is, not about what may come one day.
+                self.now &= self.offer.is_some() || self.ready().is_some();
                 self.failures = 0;
                 self.trouble = None;
             }
             Err(error) => {
-                self.looked = Some(Instant::now());
+                self.now = false;
                 self.fails(error);
             }
         }
@@ -216,16 +367,17 @@ impl Loop {
 
     /// `false` when nobody can give an order any more: the hub ends.
     async fn install(&mut self, orders: &mut mpsc::Receiver<Order>) -> bool {
-        let Some(offer) = self.offer.clone() else { return true };
+        let Some((offer, _, transport)) = self.offer.clone() else { return true };
         let version = offer.listing.version;
         let (progress, mut following) = watch::channel(Progress::default());
-        let evidence = self.parts.folder.join("evidence");
-        let (transport, privileged) = (Arc::clone(&self.parts.transport), Arc::clone(&self.parts.privileged));
+        let evidence = self.parts.folder.join(EVIDENCE);
+        let privileged = Arc::clone(&self.parts.privileged);
         let pace = self.parts.pace.clone();
         let work = async move {
             install(&offer, transport.as_ref(), privileged.as_ref(), evidence, &pace, &progress).await
         };
         let mut work = tokio::spawn(work);
+        self.installing = true;
         let mut goes_on = true;
         let outcome = loop {
             tokio::select! {
@@ -249,6 +401,7 @@ impl Loop {
                 },
             }
         };
+        self.installing = false;
         match outcome {
             Ok(Ok(())) => {
                 tracing::info!(%version, "a new system is written and checked; it is tried at the next restart");
@@ -268,8 +421,15 @@ impl Loop {
 
     async fn obey(&mut self, order: Order) {
         match order {
-            Order::Now => self.now = true,
-            Order::Look => self.looked = None,
+            Order::Now => {
+                self.now = true;
+                if self.offer.is_none() && self.ready().is_none() {
+                    self.look(Origin::Network).await;
+                }
+            }
+            Order::Look => self.look(Origin::Network).await,
+            Order::LookAt(origin) => self.look(origin).await,
+            Order::Heard => {}
             Order::Wish(wishes) => match keep_wishes(&self.parts.folder, wishes) {
                 Ok(()) => {
                     self.wishes = wishes;
@@ -284,7 +444,9 @@ impl Loop {
                 self.failures = 0;
             }
         }
-        self.tell();
+        if !self.installing {
+            self.tell();
+        }
     }
 
     fn fails(&mut self, why: String) {
@@ -295,23 +457,35 @@ impl Loop {
     }
 
     fn tell(&self) {
-        let offered = self.offer.as_ref().filter(|offer| offer.listing.version > self.parts.running);
+        let offered = self.offer.as_ref().filter(|(offer, _, _)| offer.listing.version > self.parts.running);
+        let record = self.parts.privileged.record();
         self.telling.send_replace(Status {
             wishes: self.wishes,
-            offered: offered
-                .map(|offer| (offer.listing.version, offer.notes.clone(), offer.turn == Turn::Come)),
+            offered: offered.map(|(offer, origin, _)| Offered {
+                version: offer.listing.version,
+                notes: offer.notes.clone(),
+                turn: offer.turn.at(seconds()),
+                origin: origin.clone(),
+                bad: self.known_bad(offer.listing.version),
+            }),
             installing: None,
-            ready: self.ready,
-            last: self.parts.privileged.record().last,
+            ready: self.ready(),
+            last: record.last,
+            bad: record.bad,
             trouble: self.trouble.clone(),
-            looked: self.looked.map(|looked| looked.elapsed().as_secs()),
+            looked: self.looked,
+            unproven: self.unproven,
+            sharing: self.sharing.clone(),
         });
     }
 }
 
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 fn hour_of_day() -> u8 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u8::try_from(since.as_secs() / 3600 % 24).unwrap_or(0)
+    u8::try_from(seconds() / 3600 % 24).unwrap_or(0)
 }
 
 /// The wishes; what cannot be read counts as none.

@@ -33,6 +33,11 @@ use crate::{
     session::CurrentViewer,
 };
 
+/// The part of a file that `headers` ask for, without a name that tells versions apart.
+pub(super) fn part_of(file: std::fs::File, size: u64, headers: &HeaderMap) -> Result<Response, Problem> {
+    download::content(file, size, "", headers)
+}
+
 /// Longest file name that is kept, in bytes.
 const MAX_FILE_NAME: usize = 200;
 /// How long an upload's answer waits for the file to be searchable; after that it becomes so in the background.

@@ -17,6 +17,7 @@ use crate::{
     host::{CardFacts, Confined, Connectivity, DeviceFacts, Usage},
     hub::Hub,
     metrics::Exposition,
+    updates::UpdatePhase,
 };
 
 /// How long one part may take to say how it is; after that it counts as not well.
@@ -77,6 +78,8 @@ pub(crate) struct Health {
     pub(crate) under_voltage: Option<bool>,
     /// The card that holds the data.
     pub(crate) card: CardFacts,
+    /// Where updates of the system stand, where the hub is the device's system.
+    pub(crate) updates: Option<UpdatePhase>,
     /// How well each role is confined.
     pub(crate) confinement: Vec<Confined>,
     /// What a keeper should know, in words for people.
@@ -125,6 +128,18 @@ pub(crate) async fn look(hub: &Hub) -> Health {
     findings.extend(facts.device.concerns.iter().map(|(_, sentence)| (*sentence).to_owned()));
     findings.extend(facts.device.provisioning.iter().cloned());
     findings.extend(facts.opened.findings.iter().map(|finding| finding.text.clone()));
+    let updates = hub.updates.as_ref().map(|updates| updates.status());
+    if let Some(updates) = &updates {
+        if let Some(failure) = updates.failed.last().filter(|_| updates.came_back) {
+            findings.push(format!(
+                "Version {} was unfit and the one before came back: {}",
+                failure.version, failure.reason
+            ));
+        }
+        if updates.phase == UpdatePhase::OnTrial {
+            findings.push("This version of the system has yet to prove itself.".to_owned());
+        }
+    }
     let status = match (database_connected, inference_connected) {
         (false, _) => Status::Down,
         (true, true) if !waits_for_model => Status::Ok,
@@ -156,6 +171,7 @@ pub(crate) async fn look(hub: &Hub) -> Health {
         temperature_c: facts.temperature_c,
         under_voltage: facts.device.under_voltage,
         card: facts.device.card,
+        updates: updates.map(|updates| updates.phase),
         confinement: facts.confinement,
         findings,
     }
@@ -200,6 +216,7 @@ pub(crate) async fn exposition(hub: &Hub) -> String {
     }
     out.one("cairn_http_in_flight", "gauge", "Requests in work.", hub.in_flight());
     hub.shared.metrics.write(&mut out);
+    update_figures(hub, &mut out);
     store_figures(hub, &mut out).await;
     inference_figures(hub, &mut out).await;
     out.into_text()
@@ -233,6 +250,31 @@ fn device_figures(device: &DeviceFacts, out: &mut Exposition) {
         for (name, _) in &device.concerns {
             out.sample("cairn_concern", &[("concern", name)], 1);
         }
+    }
+}
+
+fn update_figures(hub: &Hub, out: &mut Exposition) {
+    let Some(status) = hub.updates.as_ref().map(|updates| updates.status()) else { return };
+    out.head("cairn_update_phase", "gauge", "Where updates of the system stand: 1 at the one that it is.");
+    for phase in UpdatePhase::ALL {
+        out.sample("cairn_update_phase", &[("phase", phase.name())], u8::from(phase == status.phase));
+    }
+    out.head("cairn_update_running", "gauge", "The version of the system that runs.");
+    out.sample("cairn_update_running", &[("version", &status.running)], 1);
+    out.one(
+        "cairn_update_failed",
+        "gauge",
+        "Versions that failed here and are not tried again.",
+        status.failed.len(),
+    );
+    if let Some(progress) = status.progress {
+        out.one(
+            "cairn_update_fetched_bytes",
+            "gauge",
+            "Fetched of the version that is being written.",
+            progress.fetched,
+        );
+        out.one("cairn_update_to_fetch_bytes", "gauge", "To fetch of it.", progress.to_fetch);
     }
 }
 
@@ -291,6 +333,12 @@ async fn inference_figures(hub: &Hub, out: &mut Exposition) {
         ("decode_milliseconds", "Time spent writing.", figures.decode_ms),
         ("first_token_milliseconds", "Sum of the times from start to first token.", figures.first_token_ms),
         ("first_tokens", "Answers that reached their first token.", figures.first_tokens),
+        ("drafted_tokens", "Tokens that were drafted from the conversation.", figures.drafted_tokens),
+        (
+            "accepted_tokens",
+            "Drafted tokens that the model would have written, too.",
+            figures.accepted_tokens,
+        ),
         ("embedded_texts", "Texts embedded.", figures.embedded),
         ("embed_milliseconds", "Time spent embedding.", figures.embed_ms),
     ] {

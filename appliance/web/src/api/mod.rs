@@ -21,6 +21,7 @@ mod setup;
 pub(crate) mod support;
 mod tokens;
 pub(crate) mod transfer;
+pub(crate) mod updates;
 
 use axum::{
     Router,
@@ -41,19 +42,23 @@ pub(crate) const HEALTH_PATH: &str = "/api/health-check";
 /// Where Prometheus reads the hub's figures.
 pub(crate) const METRICS_PATH: &str = "/metrics";
 
+/// What this hub passes on to others, as plain files: a repository of updates, and no part of the API.
+const MIRROR_PATH: &str = "/updates/mirror/{folder}/{name}";
+
 /// Routes that move files, or wait for a model to be loaded: with limits and deadlines of their own.
-const TRANSFERS: [(Method, &str); 6] = [
+const TRANSFERS: [(Method, &str); 7] = [
     (Method::POST, "/api/v1/files"),
     (Method::PUT, "/api/v1/files/{document}"),
     (Method::POST, "/api/v1/models"),
     (Method::POST, "/api/v1/models/{name}/load"),
     (Method::POST, "/api/v1/backup"),
     (Method::POST, "/api/v1/restore"),
+    (Method::PUT, "/api/v1/updates/files/{name}"),
 ];
 
 /// Every route of the API.
 pub(crate) fn routes() -> Router<Hub> {
-    documented().split_for_parts().0
+    documented().split_for_parts().0.route(MIRROR_PATH, axum::routing::get(updates::mirror))
 }
 
 /// The routes with their descriptions, before kinds of records are filled in.
@@ -93,6 +98,8 @@ fn documented() -> OpenApiRouter<Hub> {
         .routes(routes!(backup::make))
         .routes(routes!(backup::restore_upload))
         .routes(routes!(support::bundle))
+        .routes(routes!(updates::read, updates::ask))
+        .routes(routes!(updates::upload))
 }
 
 /// The answer where there is no route.

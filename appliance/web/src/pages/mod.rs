@@ -30,6 +30,7 @@ mod settings;
 mod status;
 mod sync;
 mod teams;
+mod updates;
 mod upload;
 
 use axum::{
@@ -103,6 +104,13 @@ pub(crate) fn routes() -> Router<Hub> {
         .route("/settings/device/restart", post(device::restart))
         .route("/settings/device/power-off", post(device::power_off))
         .route("/settings/device/reset", post(device::reset))
+        .route("/settings/updates", get(updates::show))
+        .route("/settings/updates/look", post(updates::look))
+        .route("/settings/updates/now", post(updates::now))
+        .route("/settings/updates/again", post(updates::again))
+        .route("/settings/updates/wishes", post(updates::wishes))
+        .route("/settings/updates/hub", post(updates::hub))
+        .route("/settings/updates/stick", post(updates::stick))
         .route("/settings/models/{name}/load", post(models::load))
         .route("/settings/models/{name}/unload", post(models::unload))
         .route("/settings/models/{name}/delete", post(models::remove))
@@ -126,6 +134,7 @@ fn uploads() -> Router<Hub> {
         .route("/library", post(upload::documents))
         .route("/settings/models", post(upload::model))
         .route("/settings/restore", post(upload::restore))
+        .route("/settings/updates/upload", post(updates::upload))
         .layer(DefaultBodyLimit::disable())
 }
 
@@ -156,4 +165,5 @@ pub(crate) const SOURCES: &[&str] = &[
     include_str!("status.rs"),
     include_str!("sync.rs"),
     include_str!("teams.rs"),
+    include_str!("updates.rs"),
 ];

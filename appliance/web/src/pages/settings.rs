@@ -15,6 +15,7 @@ use super::{
     models,
     page::Page,
     parts::icon,
+    updates,
 };
 use crate::{
     api,
@@ -119,6 +120,7 @@ async fn page(
             }
             (models::section(p, &models))
             (backup_section(p, backup))
+            (updates::section(p, hub))
             (device::section(p))
             section class="card stack" aria-labelledby="support-title" {
                 h2 id="support-title" { (l.t(K::SettingsSupport)) }

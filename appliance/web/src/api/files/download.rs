@@ -76,7 +76,7 @@ pub(super) fn answer(
     Ok(response)
 }
 
-fn content(file: File, size: u64, etag: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+pub(super) fn content(file: File, size: u64, etag: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     let wanted = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     // A part of another version would be put together with what the client has of this one.
     let is_same = headers.get(header::IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes());
