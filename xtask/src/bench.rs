@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    setup,
+    cross, ota_images, setup,
     step::{self, section},
     test::cargo,
     workspace::{self, root, target},
@@ -36,6 +36,25 @@ pub(crate) struct BenchArgs {
     /// Fewer model files where engines are compared
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    ota: OtaArgs,
+}
+
+/// What updates are measured on.
+#[derive(Args)]
+struct OtaArgs {
+    /// Updates: NAME=OLD=NEW, folders with `boot.img` and `root.img` each [default: built from Debian's packages]
+    #[arg(long)]
+    pair: Vec<String>,
+    /// Updates: the hub's aarch64 binary for images that are built here [default: cross-built]
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Updates: an earlier build of it
+    #[arg(long)]
+    binary_before: Option<PathBuf>,
+    /// Updates: a `bench-ota` that was built before
+    #[arg(long, hide = true)]
+    program: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,17 +67,23 @@ enum What {
     Store,
     /// Our engine, candle-transformers and llama.cpp in turn on the same files and cores
     Inference,
+    /// Bytes that updates fetch on real pairs of images, beside other ways; time and memory of an install
+    Ota,
 }
 
 /// Builds with optimization, runs the programs that measure, and writes down what they print.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    build()?;
+    // It builds by itself what it needs.
+    if args.what.iter().any(|what| *what != What::Ota) {
+        build()?;
+    }
     for what in &args.what {
         let (title, command, measured) = match what {
             What::Hub => ("hub", "cargo xtask bench hub", hub(args)?),
             What::Search => ("search", "cargo xtask bench search", search()?),
             What::Store => ("store", "cargo xtask bench store", store()?),
             What::Inference => ("inference", "cargo xtask bench inference", inference(args.quick)?),
+            What::Ota => ("ota", "cargo xtask bench ota", ota(&args.ota)?),
         };
         if !args.no_write {
             section::write(FILE, title, &format!("`{command}`, {}.\n\n{measured}", machine()?))?;
@@ -100,6 +125,29 @@ fn inference(quick: bool) -> Result<String> {
         bench.arg("--quick");
     }
     step::show_and_keep("Comparing engines", &mut bench)
+}
+
+fn ota(args: &OtaArgs) -> Result<String> {
+    setup::packages::install(setup::packages::OTA_BENCH)?;
+    let pairs = if args.pair.is_empty() {
+        let binary = match &args.binary {
+            Some(binary) => binary.clone(),
+            None => cross::build(false)?,
+        };
+        ota_images::pairs(&binary, args.binary_before.as_deref())?
+    } else {
+        args.pair.clone()
+    };
+    let mut bench = match &args.program {
+        Some(program) => Command::new(program),
+        None => {
+            let mut build = cargo("build");
+            build.args(["--release", "--package", "cairn-uplink", "--example", "bench-ota"]);
+            step::show("Building what measures updates", &mut build)?;
+            example("bench-ota")
+        }
+    };
+    step::show_and_keep("Measuring updates", bench.args(&pairs))
 }
 
 /// Builds the hub and everything that measures it, as one: what a package is built with does not depend on which is measured.

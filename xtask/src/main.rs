@@ -15,11 +15,13 @@ mod evaluate;
 mod gateway;
 mod hub;
 mod image;
+mod ota_images;
 mod setup;
 mod simulate;
 mod step;
 mod test;
 mod test_image;
+mod tuf_conformance;
 mod workspace;
 
 use std::process::ExitCode;
@@ -61,6 +63,8 @@ enum Task {
     Gateway(gateway::GatewayArgs),
     /// Run the synchronisation simulator over many seeds, or replay one
     Simulate(simulate::SimulateArgs),
+    /// Run the public TUF conformance suite against the trust that hubs have
+    TufConformance(tuf_conformance::TufConformanceArgs),
     /// Fuzz every parser of untrusted input for a while
     Fuzz(test::FuzzArgs),
 }
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Task::TestImage(args) => test_image::run(&args),
         Task::Gateway(args) => gateway::run(&args),
         Task::Simulate(args) => simulate::run(&args),
+        Task::TufConformance(args) => tuf_conformance::run(&args),
         Task::Fuzz(args) => test::fuzz(&args),
     };
     match done {

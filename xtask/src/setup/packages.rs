@@ -50,6 +50,15 @@ pub(crate) const GATEWAY: &[Package] = &[
     package("setpriv", "util-linux", "starts the database as another user than root"),
 ];
 
+/// To measure updates beside another way.
+pub(crate) const OTA_BENCH: &[Package] = &[package("xdelta3", "xdelta3", "what updates are compared with")];
+
+/// To run the conformance suite of The Update Framework.
+pub(crate) const TUF_CONFORMANCE: &[Package] = &[
+    package("python3", "python3", "runs the suite"),
+    package("faketime", "faketime", "shows the client other times"),
+];
+
 /// To build the hub's binary for the boards.
 pub(crate) const CROSS: &[Package] = &[
     package(

