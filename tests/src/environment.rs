@@ -12,6 +12,16 @@ pub fn cairn() -> Result<PathBuf> {
     prepared("CAIRN_BIN")
 }
 
+/// The gateway's binary, which is built beside the hub's.
+///
+/// # Errors
+/// As [`cairn`], and when it was not built.
+pub fn gateway() -> Result<PathBuf> {
+    let path = cairn()?.with_file_name("cairn-gateway");
+    anyhow::ensure!(path.exists(), "{} is not built", path.display());
+    Ok(path)
+}
+
 /// The embedding model (`CAIRN_EMBEDDING_MODEL`).
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! A real hub: the binary as it ships, in a temporary folder, on a port that the system chose.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -39,6 +40,19 @@ impl Hub {
     /// # Errors
     /// As [`Hub::start`].
     pub async fn start_in(folder: TempDir) -> Result<Self> {
+        let arguments = [OsString::from("--embedding-model"), environment::embedding_model()?.into()];
+        Self::start_with(folder, &arguments, &[]).await
+    }
+
+    /// Starts a hub in a folder with these further arguments and variables of its environment.
+    ///
+    /// # Errors
+    /// As [`Hub::start`].
+    pub async fn start_with(
+        folder: TempDir,
+        arguments: &[OsString],
+        variables: &[(&str, OsString)],
+    ) -> Result<Self> {
         let address_file = folder.path().join("hub/address.json");
         if address_file.exists() {
             std::fs::remove_file(&address_file)?;
@@ -47,8 +61,9 @@ impl Hub {
             .arg("run")
             .arg("--data")
             .arg(folder.path())
-            .args(["--listen", "127.0.0.1:0", "--embedding-model"])
-            .arg(environment::embedding_model()?)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
@@ -56,8 +71,7 @@ impl Hub {
             if let Ok(Some(status)) = process.try_wait() {
                 return Some(Err(anyhow::anyhow!("the hub ended with {status}")));
             }
-            let text = std::fs::read_to_string(&address_file).ok()?;
-            let address = first_address(&text)?;
+            let address = address_in(folder.path())?;
             let answer = http::client().ok()?.get(format!("{address}/api/health-check")).send().await.ok()?;
             answer.status().is_success().then_some(Ok(address))
         })
@@ -161,6 +175,12 @@ impl Hub {
         self.process.wait().await?;
         Ok(self.folder)
     }
+}
+
+/// Where the hub of this folder listens, as it said last: a hub whose role was started again has another port.
+#[must_use]
+pub fn address_in(folder: &Path) -> Option<String> {
+    first_address(&std::fs::read_to_string(folder.join("hub/address.json")).ok()?)
 }
 
 fn first_address(text: &str) -> Option<String> {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod chaos;
 pub mod environment;
 pub mod http;
 pub mod hub;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::{
+    bench_sync::{self, FleetArgs},
     cross, ota_images, setup,
     step::{self, section},
     test::cargo,
@@ -38,6 +39,8 @@ pub(crate) struct BenchArgs {
     quick: bool,
     #[command(flatten)]
     ota: OtaArgs,
+    #[command(flatten)]
+    fleet: FleetArgs,
 }
 
 /// What updates are measured on.
@@ -67,14 +70,19 @@ enum What {
     Store,
     /// Our engine, candle-transformers and llama.cpp in turn on the same files and cores
     Inference,
+    /// Many hubs against one gateway: steady state, and all of them coming back after an outage
+    Fleet,
+    /// Synchronisation: records a second on the hub, bytes on the wire, first fill, beside PouchDB
+    Sync,
     /// Bytes that updates fetch on real pairs of images, beside other ways; time and memory of an install
     Ota,
 }
 
 /// Builds with optimization, runs the programs that measure, and writes down what they print.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    // It builds by itself what it needs.
-    if args.what.iter().any(|what| *what != What::Ota) {
+    // Some build by themselves what they need.
+    let apart = [What::Ota, What::Fleet, What::Sync];
+    if args.what.iter().any(|what| !apart.contains(what)) {
         build()?;
     }
     for what in &args.what {
@@ -83,6 +91,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             What::Search => ("search", "cargo xtask bench search", search()?),
             What::Store => ("store", "cargo xtask bench store", store()?),
             What::Inference => ("inference", "cargo xtask bench inference", inference(args.quick)?),
+            What::Fleet => ("fleet", "cargo xtask bench fleet", bench_sync::fleet(&args.fleet)?),
+            What::Sync => ("sync", "cargo xtask bench sync", bench_sync::sync(&args.fleet)?),
             What::Ota => ("ota", "cargo xtask bench ota", ota(&args.ota)?),
         };
         if !args.no_write {

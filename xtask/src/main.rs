@@ -7,8 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bench_sync;
 mod boot;
 mod buildroot;
+mod chaos;
 mod cross;
 mod embedding_model;
 mod evaluate;
@@ -63,6 +65,8 @@ enum Task {
     Gateway(gateway::GatewayArgs),
     /// Run the synchronisation simulator over many seeds, or replay one
     Simulate(simulate::SimulateArgs),
+    /// Play storms over real hubs, gateway instances, a load balancer and PostgreSQL
+    Chaos(chaos::ChaosArgs),
     /// Run the public TUF conformance suite against the trust that hubs have
     TufConformance(tuf_conformance::TufConformanceArgs),
     /// Fuzz every parser of untrusted input for a while
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         Task::TestImage(args) => test_image::run(&args),
         Task::Gateway(args) => gateway::run(&args),
         Task::Simulate(args) => simulate::run(&args),
+        Task::Chaos(args) => chaos::run(&args),
         Task::TufConformance(args) => tuf_conformance::run(&args),
         Task::Fuzz(args) => test::fuzz(&args),
     };

@@ -48,17 +48,7 @@ impl Cluster {
         if !initdb.status.success() {
             return Err(io::Error::other(format!("initdb: {}", String::from_utf8_lossy(&initdb.stderr))));
         }
-        let log = fs::File::create(folder.join("log"))?;
-        let postgres = command(&bin.join("postgres"), root)
-            .arg("-D")
-            .arg(&data)
-            // Only the socket: nothing to collide with, nothing for strangers. Safety against power cuts stays on.
-            .args(["-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=64MB", "-k"])
-            .arg(folder)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
+        let postgres = serve(folder, &bin, root)?;
         let mut cluster = Self { folder: folder.to_owned(), postgres };
         cluster.wait(&bin, root)?;
         Ok(cluster)
@@ -100,6 +90,30 @@ impl Cluster {
         format!("postgres://{user}@localhost/postgres?host={}", self.folder.display())
     }
 
+    /// The server's process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.postgres.id()
+    }
+
+    /// Starts the server again after [`Cluster::kill`] and waits until it answers.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_again(&mut self) -> io::Result<()> {
+        let (bin, root) = (programs()?, is_root()?);
+        let began = Instant::now();
+        loop {
+            self.postgres = serve(&self.folder, &bin, root)?;
+            match self.wait(&bin, root) {
+                Ok(()) => return Ok(()),
+                // The children of the server before hold its memory until they have noticed that it is gone.
+                Err(_) if began.elapsed() < DEADLINE => std::thread::sleep(Duration::from_millis(200)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Ends the server at once, as a power cut would; what was committed is kept.
     ///
     /// # Errors
@@ -124,6 +138,20 @@ impl Drop for Cluster {
         let _ended = self.postgres.wait();
         let _removed = fs::remove_dir_all(&self.folder);
     }
+}
+
+fn serve(folder: &Path, bin: &Path, root: bool) -> io::Result<Child> {
+    let log = fs::File::options().create(true).append(true).open(folder.join("log"))?;
+    command(&bin.join("postgres"), root)
+        .arg("-D")
+        .arg(folder.join("data"))
+        // Only the socket: nothing to collide with, nothing for strangers. Safety against power cuts stays on.
+        .args(["-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=64MB", "-k"])
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
 }
 
 /// The folder of PostgreSQL's programs.

@@ -48,6 +48,8 @@ pub(crate) const TEST: &[Package] = &[
 pub(crate) const GATEWAY: &[Package] = &[
     package("pg_lsclusters", "postgresql", "the gateway's database"),
     package("setpriv", "util-linux", "starts the database as another user than root"),
+    package("/usr/sbin/haproxy", "haproxy", "the load balancer before several gateways"),
+    package("openssl", "openssl", "certificates of the tests' own"),
 ];
 
 /// To measure updates beside another way.
@@ -58,6 +60,10 @@ pub(crate) const TUF_CONFORMANCE: &[Package] = &[
     package("python3", "python3", "runs the suite"),
     package("faketime", "faketime", "shows the client other times"),
 ];
+
+/// To compare synchronisation with another one.
+pub(crate) const POUCHDB: &[Package] =
+    &[package("node", "nodejs", "runs PouchDB"), package("npm", "npm", "fetches PouchDB")];
 
 /// To build the hub's binary for the boards.
 pub(crate) const CROSS: &[Package] = &[

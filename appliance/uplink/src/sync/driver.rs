@@ -20,13 +20,14 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
     BestTime, Client, ClientError, Enrolment, GatewayUrl, Mode, SystemClock, Transport, Ways, enrol, events,
-    files, random, time,
+    files, random, report, time,
 };
 
 /// Wishes that may wait; more of them say nothing new.
 const WISHES: usize = 16;
-/// The shortest and longest time between two attempts to hold a stream.
-const STREAM_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// The first and the longest bound of the time until a lost stream is held again. The time itself is drawn from zero to
+/// that: hubs that lost an instance together must not return together.
+const STREAM_AGAIN: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(300));
 /// A live hub whose stream is down asks this often by itself, in milliseconds.
 const POLL_MS: u64 = 60_000;
 /// How often the gateway is asked for the time.
@@ -34,9 +35,6 @@ const TIME_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 /// Rounds in a row that go on at once because a scope did not add up. After that it waits for its time: a scope that
 /// never adds up must not be read over and over.
 const HEALING_ROUNDS: u32 = 2;
-/// Most files fetched after one round.
-const FILES: usize = 20;
-
 /// What synchronisation is doing, for pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -133,6 +131,8 @@ impl Sync {
             told,
             healing: 0,
             asked_time: None,
+            exchange: files::Exchange::default(),
+            reports: report::Reports::default(),
         };
         let task = tokio::spawn(looping.run(wished));
         Ok((Self { wishes, status, clock, store }, Running(task)))
@@ -208,6 +208,8 @@ struct Loop {
     told: watch::Sender<Status>,
     healing: u32,
     asked_time: Option<Instant>,
+    exchange: files::Exchange,
+    reports: report::Reports,
 }
 
 /// What woke the loop.
@@ -315,7 +317,13 @@ impl Loop {
             } else {
                 due
             };
+            let due = self.exchange.due().map_or(due, |files| Some(due.map_or(files, |due| due.min(files))));
             let input = match self.wake(due, wished, &mut changes, &mut events, &mut stream).await {
+                Woken::Time if self.exchange.due().is_some_and(|due| due <= self.now()) => {
+                    let now = self.now();
+                    self.exchange.run(client, &self.store, ways, now).await;
+                    continue;
+                }
                 Woken::Time if session.next_tick().is_none_or(|due| due > self.now()) => {
                     next_poll = self.now().saturating_add(POLL_MS);
                     Input::Wanted(Why::Newer)
@@ -336,17 +344,15 @@ impl Loop {
                     stream_again = STREAM_AGAIN.0;
                     let first = !self.told.borrow().live;
                     self.told.send_modify(|status| status.live = true);
+                    if let Event::Present(hubs) = &event {
+                        let names = hubs.iter().map(|hub| hub.name.clone()).collect();
+                        self.told.send_modify(|status| status.present = names);
+                    }
                     match event {
+                        // The gateway is there again: what failed before is no reason to wait any longer.
+                        _ if first => Input::Wanted(Why::Reconnected),
                         Event::Newer(_) => Input::Wanted(Why::Newer),
-                        Event::Present(hubs) => {
-                            let names = hubs.into_iter().map(|hub| hub.name).collect();
-                            self.told.send_modify(|status| status.present = names);
-                            if !first {
-                                continue;
-                            }
-                            Input::Wanted(Why::Reconnected)
-                        }
-                        Event::Beat | Event::Drain => continue,
+                        Event::Present(_) | Event::Beat | Event::Drain => continue,
                     }
                 }
                 Woken::StreamEnded => {
@@ -355,7 +361,7 @@ impl Loop {
                         status.live = false;
                         status.present.clear();
                     });
-                    stream = Some(hold_after(client, &tell, stream_again));
+                    stream = Some(hold_after(client, &tell, drawn(stream_again, chance()?)));
                     stream_again = (stream_again * 2).min(STREAM_AGAIN.1);
                     next_poll = self.now().saturating_add(POLL_MS);
                     continue;
@@ -473,8 +479,13 @@ impl Loop {
                     status.last_success_ms = Some(now);
                     status.trouble = None;
                 });
+                if taken.answered > 0 || taken.records > 0 {
+                    self.exchange.changed();
+                }
                 if !taken.more {
-                    self.fetch_files(client, ways).await;
+                    let now = self.now();
+                    self.exchange.run(client, &self.store, ways, now).await;
+                    self.reports.send(client, &self.store, &self.name, now).await;
                 }
                 let again = !taken.healed.is_empty() && self.healing <= HEALING_ROUNDS;
                 Input::Done { more: taken.more || again }
@@ -507,19 +518,6 @@ impl Loop {
             Err(error) => tracing::debug!(%error, "the gateway did not say what time it is"),
         }
     }
-
-    /// Files of documents that came without them, the small ones.
-    async fn fetch_files(&self, client: &Client, ways: Ways) {
-        let missing = match self.store.sync_missing_files(ways.fetch_up_to, FILES).await {
-            Ok(missing) => missing,
-            Err(error) => return tracing::warn!(%error, "which files are missing cannot be told"),
-        };
-        for (blob, size) in missing {
-            if let Err(error) = files::fetch(client, &self.store, blob, size).await {
-                tracing::info!(%blob, %error, "a file did not come");
-            }
-        }
-    }
 }
 
 fn hold(client: &Client, tell: &mpsc::Sender<Event>) -> tokio::task::JoinHandle<()> {
@@ -532,6 +530,12 @@ fn hold_after(client: &Client, tell: &mpsc::Sender<Event>, wait: Duration) -> to
         tokio::time::sleep(wait).await;
         events::follow(&client, &tell).await;
     })
+}
+
+/// A time between zero and `most`; `chance` is uniform over all of `u64`.
+fn drawn(most: Duration, chance: u64) -> Duration {
+    let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(chance.checked_rem(millis.saturating_add(1)).unwrap_or(0))
 }
 
 fn chance() -> Result<u64, ClientError> {

@@ -8,6 +8,7 @@ mod driver;
 mod enrol;
 mod events;
 mod files;
+mod report;
 mod time;
 
 use cairn_sync::{

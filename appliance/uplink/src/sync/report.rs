@@ -1,0 +1,68 @@
+//! How the hub is, for whoever looks after many: what waits, and the last exchanges.
+
+use cairn_store::Store;
+use cairn_sync::http::{LogLine, MAX_LOG, MAX_NAME, MAX_NOTE, REPORT, Report, ReportReply};
+
+use super::{Client, ClientError};
+
+/// The shortest time between two reports, in milliseconds.
+const AGAIN_MS: u64 = 60_000;
+
+/// When the gateway wants to hear how the hub is; at once at first.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    due: Option<u64>,
+}
+
+impl Reports {
+    /// Sends a report where it is time for one, `now` in milliseconds. Without an answer it is tried again later.
+    pub(super) async fn send(&mut self, client: &Client, store: &Store, name: &str, now: u64) {
+        if self.due.is_some_and(|due| due > now) {
+            return;
+        }
+        let next = match send(client, store, name).await {
+            Ok(next_ms) => next_ms.max(AGAIN_MS),
+            Err(error) => {
+                tracing::debug!(%error, "the gateway did not hear how the hub is");
+                AGAIN_MS
+            }
+        };
+        self.due = Some(now.saturating_add(next));
+    }
+}
+
+/// Sends a report. Gives the time until the next one is wanted, in milliseconds.
+async fn send(client: &Client, store: &Store, name: &str) -> Result<u64, ClientError> {
+    let report = report(store, name).await.map_err(|error| ClientError::Unreadable(error.to_string()))?;
+    let reply: ReportReply = client.json(REPORT, &report).await?;
+    Ok(reply.next_ms)
+}
+
+async fn report(store: &Store, name: &str) -> cairn_store::Result<Report> {
+    let (figures, settings) = (store.sync_figures().await?, store.settings().await?);
+    let mut log = store.sync_log(u16::try_from(MAX_LOG).unwrap_or(u16::MAX)).await?;
+    log.reverse();
+    let log = log.into_iter().map(|entry| LogLine {
+        at: entry.at_ms,
+        up: entry.up,
+        down: entry.down,
+        took_ms: entry.took_ms,
+        worked: entry.worked,
+        note: shortened(&entry.note, MAX_NOTE),
+    });
+    let name = if settings.hub_name.is_empty() { name } else { &settings.hub_name };
+    Ok(Report {
+        name: shortened(name, MAX_NAME),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        queue: figures.queue,
+        conflicts: figures.conflicts,
+        refused: figures.refused,
+        log: log.collect(),
+        ..Report::default()
+    })
+}
+
+/// The beginning of a text, at most so many bytes.
+fn shortened(text: &str, most: usize) -> String {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned()
+}
