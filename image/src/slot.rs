@@ -84,8 +84,13 @@ pub fn build(
     fs::create_dir_all(&boot)?;
     let init = fs::read(parts.image.join("initramfs/init"))?;
     run::write(&boot.join("initramfs"), initramfs::make(&root, &modules, &early, &init)?)?;
-    compress_kernel(&unpacked.join(format!("boot/vmlinuz-{}", modules.release)), &boot.join("vmlinuz"))?;
+    // Newer kernels of Debian's keep everything beside their modules.
+    let beside = unpacked.join("usr/lib/modules").join(&modules.release);
+    let kernel = unpacked.join(format!("boot/vmlinuz-{}", modules.release));
+    let kernel = if kernel.exists() { kernel } else { beside.join("vmlinuz") };
+    compress_kernel(&kernel, &boot.join("vmlinuz"))?;
     let trees = unpacked.join("usr/lib").join(format!("linux-image-{}", modules.release));
+    let trees = if trees.exists() { trees } else { beside.join("dtb") };
     let mut console = String::new();
     for board in boards {
         for tree in &board.boot.device_trees {
