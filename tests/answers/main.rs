@@ -15,7 +15,9 @@ use cairn_tests::{
     http,
     hub::Hub,
     keeper::Keeper,
-    model, wait,
+    model,
+    model_server::ModelServer,
+    wait,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -24,14 +26,16 @@ use nix::{
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-const QUESTION: &str = "How heavy may a vehicle be on the bridge over the mill stream?";
-const DOCUMENT: &str = "# Bridge over the mill stream\n\n\
-    The bridge over the mill stream carries vehicles of up to three tonnes. \
-    After heavy rain it is closed until the marks on the pillar are dry.\n";
+const QUESTION: &str = "How heavy may a vehicle be on the old bridge?";
+const PASSAGE: &str = "The bridge over the mill stream carries vehicles of up to three tonnes. \
+    After heavy rain it stays closed until its marks are dry.";
+/// What the passage says to the question.
+const ANSWER: &str = "The bridge over the mill stream carries vehicles of up to three tonnes.";
 
 /// A claimed hub whose library holds the answer.
 struct World {
     hub: Hub,
+    keeper: Keeper,
 }
 
 impl World {
@@ -39,10 +43,10 @@ impl World {
         let hub = Hub::start().await.unwrap();
         let keeper = Keeper::claim(&hub).await.unwrap();
         let document = hub.folder().join("bridge.md");
-        fs::write(&document, DOCUMENT).unwrap();
+        fs::write(&document, format!("# Old crossing\n\n{PASSAGE}\n")).unwrap();
         hub.command(&["library", "add", document.to_str().unwrap()]).await.unwrap();
         keeper.wait_until_indexed().await.unwrap();
-        Self { hub }
+        Self { hub, keeper }
     }
 
     async fn install(&self, model: PathBuf) {
@@ -59,22 +63,22 @@ impl World {
     }
 }
 
-/// What the checked sentences say, and the passages they stand on.
-fn sentences(events: &[Value]) -> Vec<(String, Vec<u64>, bool)> {
-    let sentences = events.iter().filter(|event| name_of(event) == "sentence");
-    sentences
-        .map(|event| {
-            let citations = event["citations"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
-            let text = event["text"].as_str().unwrap().to_owned();
-            (text, citations, event["supported"].as_bool().unwrap())
-        })
-        .collect()
+/// Whether the answer says what the passage says, and says so of the passage.
+fn assert_quoted(events: &[Value]) {
+    let hits = events[0]["hits"].as_array().unwrap();
+    let sentences: Vec<&Value> = events.iter().filter(|event| name_of(event) == "sentence").collect();
+    let quoted = sentences.iter().find(|sentence| sentence["text"] == ANSWER);
+    let quoted = quoted.unwrap_or_else(|| panic!("the passage is not quoted: {sentences:#?}"));
+    assert_eq!(quoted["supported"], true, "{quoted}");
+    let cited = quoted["citations"].as_array().unwrap();
+    assert_eq!(cited, &[1], "{quoted}");
+    assert!(hits[0].to_string().contains("three tonnes"), "{}", hits[0]);
 }
 
 #[tokio::test]
-async fn several_answers_stream_in_and_every_citation_is_a_passage() {
+async fn several_answers_quote_the_passage_and_cite_it() {
     let world = World::new().await;
-    world.install(model::quoting(world.hub.folder()).unwrap()).await;
+    world.install(model::quoting(world.hub.folder(), PASSAGE).unwrap()).await;
     // Several at once: each gets the whole answer, none is mixed with another's.
     let mut answers = Vec::new();
     for _ in 0..3 {
@@ -83,21 +87,48 @@ async fn several_answers_stream_in_and_every_citation_is_a_passage() {
     for mut answer in answers {
         let events = answer.until("done").await.unwrap();
         assert_eq!(name_of(&events[0]), "passages", "the passages come before any model is asked");
-        let hits = events[0]["hits"].as_array().unwrap().len() as u64;
-        let said = sentences(&events);
-        // Which of its prompt's words the made model goes on with is a matter of rounding; what is said of them is not.
-        assert!(!said.is_empty(), "nothing was said");
-        for (text, citations, supported) in &said {
-            assert!(citations.iter().all(|n| (1..=hits).contains(n)), "{text}");
-            assert!(!supported || !citations.is_empty(), "supported by nothing: {text}");
-        }
-        assert!(
-            events[0].to_string().contains("three tonnes"),
-            "the passage that holds the answer is among them"
-        );
+        assert_quoted(&events);
     }
     let told = world.hub.command(&["ask", QUESTION]).await.unwrap();
-    assert!(told.contains("three tonnes"), "{told}");
+    assert!(told.contains(ANSWER), "{told}");
+    world.hub.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cloud_model_answers_where_the_keeper_allows_it_and_the_hub_itself_when_it_dies_in_mid_answer() {
+    let world = World::new().await;
+    let quoting = model::quoting(world.hub.folder(), PASSAGE).unwrap();
+
+    // Only the cloud has a model: its answer is checked against the passages like one of our own.
+    let cloud = ModelServer::start(&quoting, "far-away").await.unwrap();
+    let before = world.ask().await.until("no_model").await.unwrap();
+    assert_eq!(name_of(&before[0]), "passages", "nothing is asked outside before a keeper has allowed it");
+    world.keeper.set(&cloud.settings("cloud", "far-away")).await.unwrap();
+    let events = world.ask().await.until("done").await.unwrap();
+    let started = events.iter().find(|event| name_of(event) == "started").unwrap();
+    assert_eq!(started["model"], "far-away");
+    assert_quoted(&events);
+    drop(cloud);
+
+    // The cloud's model has no end; its server is killed in the middle, and the model on the device takes over.
+    world.install(quoting).await;
+    let endless = model::rambling(world.hub.folder()).unwrap();
+    let mut cloud = ModelServer::start(&endless, "endless").await.unwrap();
+    world.keeper.set(&cloud.settings("auto", "endless")).await.unwrap();
+    let mut answer = world.ask().await;
+    let begun = answer.until("text").await.unwrap();
+    assert!(
+        begun.iter().any(|event| name_of(event) == "started" && event["model"] == "endless"),
+        "{begun:?}"
+    );
+    cloud.kill().await.unwrap();
+    answer.until("restarted").await.unwrap();
+    let mut rest = answer.until("done").await.unwrap();
+    rest.insert(0, begun[0].clone());
+    assert_quoted(&rest);
+
+    // Nobody is there any more: the next question is answered here at once.
+    assert_quoted(&world.ask().await.until("done").await.unwrap());
     world.hub.stop().await.unwrap();
 }
 

@@ -12,5 +12,6 @@ pub mod http;
 pub mod hub;
 pub mod keeper;
 pub mod model;
+pub mod model_server;
 pub mod simulation;
 pub mod wait;

@@ -10,13 +10,14 @@ use cairn_inference::{
     synthetic::{self, Shape},
 };
 
-/// A small model that goes on as its prompt went on after the same words: it quotes the passages.
+/// A small model that quotes this passage when its prompt shows it: see [`synthetic::write_quoting`].
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn quoting(folder: &Path) -> Result<PathBuf> {
+pub fn quoting(folder: &Path, passage: &str) -> Result<PathBuf> {
     let path = folder.join("quoting.gguf");
-    synthetic::write_copying(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+    synthetic::write_quoting(&path, passage)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(path)
 }
 

@@ -160,13 +160,12 @@ fn ota(args: &OtaArgs) -> Result<String> {
     step::show_and_keep("Measuring updates", bench.args(&pairs))
 }
 
-/// Builds the hub and everything that measures it, as one: what a package is built with does not depend on which is measured.
+/// Builds the hub and everything that measures it, as one: which features a library has depends on who else is built, so that each
+/// program by itself would compile most of them again.
 pub(crate) fn build() -> Result<()> {
     let mut build = cargo("build");
-    build.args(["--release", "--workspace", "--bin", "cairn", "--bin", "bench-hub"]);
-    for name in ["evaluate", "store_bench", "compare-engines"] {
-        build.args(["--example", name]);
-    }
+    build.args(["--release", "--workspace", "--bin=cairn", "--bin=bench-hub"]);
+    build.args(["--example=evaluate", "--example=store_bench", "--example=compare-engines"]);
     step::show("Building the hub and what measures it", &mut build)
 }
 

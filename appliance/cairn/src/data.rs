@@ -74,6 +74,11 @@ impl Folder {
         self.0.join("models")
     }
 
+    /// Beginnings of conversations that the models keep across restarts: theirs alone, and never needed.
+    pub(crate) fn beginnings(&self) -> PathBuf {
+        self.0.join("beginnings")
+    }
+
     /// Where models rest until they are installed.
     pub(crate) fn incoming_models(&self) -> PathBuf {
         self.models().join("incoming")
@@ -107,6 +112,7 @@ impl Folder {
             (self.models(), 0o755),
             (self.models().join("embed"), 0o755),
             (self.incoming_models(), 0o700),
+            (self.beginnings(), 0o700),
         ] {
             make(&path, mode).map_err(cannot)?;
         }
@@ -114,6 +120,9 @@ impl Folder {
             for part in [self.hub(), self.models()] {
                 hand_over(&part, hub).map_err(cannot)?;
             }
+        }
+        if let Some(infer) = users.infer {
+            hand_over(&self.beginnings(), infer).map_err(cannot)?;
         }
         Ok(())
     }

@@ -13,3 +13,8 @@ mod wire;
 pub use channel::{Channel, ChannelError, Receiver, Sender};
 pub use confine::{ConfineError, Confinement, ConfinementReport, Profile};
 pub use wire::MAX_FRAME;
+
+/// Gives memory that was freed back to the system, for a process that rests after hard work. Takes milliseconds.
+pub fn return_freed_memory() {
+    os::return_freed_memory();
+}

@@ -191,6 +191,15 @@ pub(crate) fn keep_capabilities(keep: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives memory that was freed back to the system; the C library keeps it otherwise, for the next time.
+pub(crate) fn return_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer, and the C library locks what it works on; it may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Sets the calling process's niceness, 0 to 19.
 pub(crate) fn set_niceness(niceness: u8) -> io::Result<()> {
     // SAFETY: plain system call on our own process.

@@ -51,8 +51,9 @@ fn main() -> ExitCode {
         println!("{}", in_child(case, Path::new(folder)));
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn() -> Result<(), Failed>); 12] = [
+    let tests: [(&str, fn() -> Result<(), Failed>); 13] = [
         ("infer_reads_its_models_and_nothing_else", infer_reads_its_models_and_nothing_else),
+        ("infer_keeps_files_in_the_one_folder_it_is_given", infer_keeps_files),
         ("infer_reaches_no_network_no_program_and_no_other_process", infer_reaches_nothing),
         ("infer_still_has_threads_an_event_loop_and_its_channel", infer_still_computes),
         ("the_extractor_opens_nothing_and_answers_through_its_pipe", the_extractor_opens_nothing),
@@ -77,7 +78,9 @@ fn tried<T, E: std::fmt::Debug>(outcome: Result<T, E>) -> String {
         Ok(_) => "ok".to_owned(),
         Err(error) => {
             let text = format!("{error:?}");
-            let known = ["EACCES", "EPERM", "PermissionDenied"].into_iter().find(|name| text.contains(name));
+            let known = ["EACCES", "EPERM", "PermissionDenied", "CrossesDevices"]
+                .into_iter()
+                .find(|name| text.contains(name));
             known.map_or(text.clone(), |_| "refused".to_owned())
         }
     }
@@ -98,6 +101,17 @@ fn in_child(case: &str, folder: &Path) -> String {
             note("etc", tried(File::open("/etc/passwd")));
             note("write", tried(File::create(folder.join("models/new"))));
             note("remove", tried(fs::remove_file(folder.join("models/m.gguf"))));
+        }
+        "infer-keeps" => {
+            let own = folder.join("own");
+            Confinement::new(Profile::Infer).read(folder.join("models")).write(&own).apply().unwrap();
+            note("create", tried(fs::write(own.join("new"), b"x")));
+            note("sync", tried(File::open(&own).and_then(|folder| folder.sync_all())));
+            note("rename", tried(fs::rename(own.join("new"), own.join("kept"))));
+            note("list", tried(fs::read_dir(&own)));
+            note("out", tried(fs::rename(own.join("kept"), folder.join("models/kept"))));
+            note("model", tried(fs::remove_file(folder.join("models/m.gguf"))));
+            note("remove", tried(fs::remove_file(own.join("kept"))));
         }
         "infer-reach" => {
             confined(Profile::Infer, folder);
@@ -273,6 +287,14 @@ fn expect(case: &str, folder: &Path, expected: &str) -> Result<(), Failed> {
 fn infer_reads_its_models_and_nothing_else() -> Result<(), Failed> {
     let expected = "model=ok database=refused etc=refused write=refused remove=refused";
     expect("infer-files", folder().path(), expected)
+}
+
+fn infer_keeps_files() -> Result<(), Failed> {
+    let folder = folder();
+    fs::create_dir(folder.path().join("own"))?;
+    // Landlock says of a rename across folders that the two are on different file systems.
+    let expected = "create=ok sync=ok rename=ok list=ok out=refused model=refused remove=ok";
+    expect("infer-keeps", folder.path(), expected)
 }
 
 fn infer_reaches_nothing() -> Result<(), Failed> {

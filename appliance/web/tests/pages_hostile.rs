@@ -3,7 +3,7 @@
 mod pages_support;
 
 use cairn_sync::{Kind, Value};
-use pages_support::{World, encoded, fields};
+use pages_support::{World, encoded, fields, filled};
 use scraper::Selector;
 
 const PAYLOADS: [&str; 9] = [
@@ -168,5 +168,45 @@ async fn a_payload_in_a_form_that_comes_back_is_inert() {
         inert("/notices", &back.body);
         let back = world.fill("/sign-in", "", "/sign-in", &[("login", payload), ("password", payload)]).await;
         inert("/sign-in", &back.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_utf8_in_a_form_is_kept_as_far_as_it_is_text() {
+    let world = World::new().await;
+    let keeper = world.claim().await;
+    let opened = world.get("/notices/new", &[("cookie", &keeper)]).await;
+    let values = [("title", "Keep BROKEN this"), ("body", "The rest BROKEN stays."), ("level", "info")];
+    let pairs = filled(&opened, "/notices", &values);
+    let whole: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+    // A lead byte without its tail, percent-encoded and raw; a cut-off end.
+    for broken in [&b"%C3%28"[..], b"\xc3(", b"%F0%9F"] {
+        let mut body = Vec::new();
+        for (n, piece) in whole.join("&").split("BROKEN").enumerate() {
+            if n > 0 {
+                body.extend_from_slice(broken);
+            }
+            body.extend_from_slice(piece.as_bytes());
+        }
+        let request = axum::http::Request::post("/notices")
+            .header("host", pages_support::HOST)
+            .header("accept", "text/html")
+            .header("cookie", &keeper)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(axum::body::Body::from(body))
+            .unwrap();
+        let answer = world.send(request).await;
+        assert_eq!(answer.status, 303, "{}", answer.body);
+        let page = world.get(answer.location(), &[("cookie", &keeper)]).await;
+        assert_eq!(page.status, 200);
+        for kept in ["Keep \u{fffd}", " this", "The rest \u{fffd}", " stays."] {
+            assert!(page.body.contains(kept), "{kept:?} of {broken:?} is gone");
+        }
+    }
+    // Where no text can be made of it, a page says so.
+    for path in ["/notices/%FF", "/search?q=%FF", "/library?tag=%C3%28", "/%C3%28"] {
+        let page = world.get(path, &[("cookie", &keeper)]).await;
+        assert!(page.status < 500 && page.body.contains("<main"), "{path}: {} {}", page.status, page.body);
     }
 }

@@ -41,8 +41,14 @@ pub(crate) fn test_runner() -> Result<()> {
     if step::has("cargo-nextest") {
         return Ok(());
     }
-    step::show(
-        "Building the test runner (cargo-nextest)",
-        std::process::Command::new("cargo").args(["install", "--locked", "cargo-nextest"]),
-    )
+    let mut install = std::process::Command::new("cargo");
+    install.args(["install", "--locked", "cargo-nextest"]);
+    // It waits for tests more than it computes: built in half the time.
+    install.envs([
+        ("CARGO_PROFILE_RELEASE_LTO", "off"),
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+        ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+    ]);
+    step::show("Building the test runner (cargo-nextest)", &mut install)
 }

@@ -27,6 +27,19 @@ const TUF_CONFORMANCE: &[&str] =
 
 /// Makes an environment where it is missing. Returns its Python.
 fn environment(folder: &Path) -> Result<PathBuf> {
+
+/// What that engine's own HTTP server needs: the cloud model that hubs are tested with.
+const SERVER: &[&str] = &[
+    "fastapi==0.165.0",
+    "pydantic-settings==2.16.3",
+    "sse-starlette==3.7.0",
+    "starlette-context==0.3.6",
+    "uvicorn==0.40.0",
+];
+
+/// Makes the environment where it is missing. Returns its Python.
+pub(crate) fn peers(cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join("python");
     let python = folder.join("bin/python3");
     if !python.exists() {
         packages::install_if(!can_make_environments(), packages::PYTHON_ENVIRONMENT)?;
@@ -52,6 +65,7 @@ pub(crate) fn peers(cache: &Path) -> Result<PathBuf> {
     install(&folder, "the published embedding model", EMBEDDING, &[])?;
     let flags = ("CMAKE_ARGS", "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF");
     install(&folder, "the engine that answers are compared with (several minutes)", &[ENGINE], &[flags])?;
+    install(&folder, "its server", SERVER, &[])?;
     Ok(python)
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn main(data: &Path, arguments: &InferArguments) -> Result<(), Failur
     let mut confinement = Confinement::new(Profile::Infer)
         .read(folder.models())
         .read(&embed_model)
+        .write(folder.beginnings())
         .user(Users::choose(&folder, &embed_model).infer)
         .niceness(NICENESS)
         .oom_score(OOM_SCORE);
@@ -43,7 +44,8 @@ pub(crate) fn main(data: &Path, arguments: &InferArguments) -> Result<(), Failur
         .enable_all()
         .build()
         .map_err(while_doing("starting the event loop"))?;
-    let config = ServeConfig { model_dir: folder.models(), embed_model, ..ServeConfig::default() };
+    let prefixes = Some(folder.beginnings()).filter(|kept| kept.is_dir());
+    let config = ServeConfig { model_dir: folder.models(), embed_model, prefixes, ..ServeConfig::default() };
     let served = runtime.block_on(async {
         let (link, mut orders) =
             RoleLink::connect(report).await.map_err(while_doing("joining the supervisor"))?;

@@ -34,7 +34,7 @@ pub(super) struct Answering {
     /// Tokens that were drafted, and those of them that were kept.
     drafted: u64,
     accepted: u64,
-    written: u32,
+    pub(super) written: u32,
     most: u32,
     sampler: Sampler,
     text: Detokenizer,

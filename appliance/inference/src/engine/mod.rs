@@ -18,8 +18,9 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, TryRecvError},
+        mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError},
     },
+    time::{Duration, Instant},
 };
 
 use cairn_kernels::Compute;
@@ -45,6 +46,8 @@ use crate::{
 
 /// Answers side by side with which drafts pay: with more of them a step has rows enough.
 const MAX_DRAFTING: usize = 2;
+/// A rest that is longer than this is one between two people, not between two calls of the same work.
+const RESTS_AFTER: Duration = Duration::from_secs(2);
 
 /// What comes to the engine.
 pub(crate) enum Input {
@@ -129,9 +132,9 @@ impl Engine {
             let idle = self.active.is_empty() && self.embeddings.is_empty() && !self.can_admit();
             if idle {
                 self.kept.save_one();
-                match inbox.recv() {
-                    Ok(Input::Stop) | Err(_) => return,
-                    Ok(input) => self.take(input),
+                match self.rest(&inbox) {
+                    Some(input) => self.take(input),
+                    None => return,
                 }
             }
             loop {
@@ -146,6 +149,19 @@ impl Engine {
             self.admit();
             self.step();
         }
+    }
+
+    /// Waits for something to do; `None` at the end. Before a longer rest, what work has left in memory goes back to the system.
+    fn rest(&mut self, inbox: &Receiver<Input>) -> Option<Input> {
+        let input = match inbox.recv_timeout(RESTS_AFTER) {
+            Err(RecvTimeoutError::Timeout) => {
+                self.scratch = Scratch::default();
+                cairn_process::return_freed_memory();
+                inbox.recv().ok()?
+            }
+            other => other.ok()?,
+        };
+        (!matches!(input, Input::Stop)).then_some(input)
     }
 
     fn reply(&self, id: u64, answer: Answer) {
@@ -207,7 +223,9 @@ impl Engine {
                 self.reply(id, answer);
             }
             Request::Statistics => {
+                let under_way: u64 = self.active.iter().map(|answer| u64::from(answer.written)).sum();
                 let statistics = Statistics {
+                    generated_tokens: self.statistics.generated_tokens + under_way,
                     waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
                     active: u32::try_from(self.active.len()).unwrap_or(u32::MAX),
                     models_loaded: u32::try_from(self.registry.loaded()).unwrap_or(u32::MAX),
@@ -415,7 +433,7 @@ impl Engine {
             members.push(answer.id);
             batch.push(answer.segment(slice, draft));
         }
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let done = catch_unwind(AssertUnwindSafe(|| loaded.model.forward(&mut batch, &mut self.scratch)));
         let wanted: Vec<usize> = batch.iter().map(Segment::wanted).collect();
         let read = batch

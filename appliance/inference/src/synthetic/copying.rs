@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use super::{Shape, finish, quantize};
+use super::{Shape, finish, quantize, vocabulary::CHATML_BEHIND_A_BRACKET};
 use crate::{
     gguf::{
         TensorType,
@@ -70,6 +70,21 @@ impl Matrix {
 /// # Errors
 /// What the file system says.
 pub fn write_copying(path: &Path) -> io::Result<()> {
+    write(path, "", None)
+}
+
+/// As [`write_copying`], but the words of `passage` are one token each and an answer goes on behind a closing bracket.
+///
+/// Where a prompt shows the passage as `(title) text`, with no other bracket and no two of the passage's neighbouring words
+/// anywhere else, the model quotes the text from its first word on, whatever the rounding: one place fits best at every word.
+///
+/// # Errors
+/// As [`write_copying`].
+pub fn write_quoting(path: &Path, passage: &str) -> io::Result<()> {
+    write(path, passage, Some(CHATML_BEHIND_A_BRACKET))
+}
+
+fn write(path: &Path, whole: &str, template: Option<&str>) -> io::Result<()> {
     let shape = Shape {
         name: "copying",
         layers: 2,
@@ -87,8 +102,12 @@ pub fn write_copying(path: &Path) -> io::Result<()> {
     };
     let tensors = tensors(&shape);
     let table: Vec<Tensor> = tensors.iter().map(|(tensor, _)| tensor.clone()).collect();
-    let mut metadata = super::metadata(&shape);
+    let mut metadata = super::metadata(&shape, whole);
     metadata.retain(|(key, _)| key != "general.name");
+    if let Some(template) = template {
+        metadata.retain(|(key, _)| key != "tokenizer.chat_template");
+        metadata.push(("tokenizer.chat_template".into(), Value::Text(template.into())));
+    }
     metadata.push(("general.name".into(), Value::Text("A model that quotes its prompt".into())));
     let out = BufWriter::new(File::create(path)?);
     let mut writer = Writer::new(out, &metadata, &table)?;

@@ -1,7 +1,8 @@
 //! Model files made here: for tests, where weights need not mean anything, and for benchmarks, where they cost the same.
 //!
 //! [`write_random`] makes any family in any quantization with random weights, a valid tokenizer and a chat template;
-//! other engines load these files too. [`write_copying`] makes a small model that quotes from its prompt.
+//! other engines load these files too. [`write_copying`] makes a small model that quotes from its prompt,
+//! [`write_quoting`] one that is certain to quote the passages of its prompt.
 
 mod copying;
 mod quantize;
@@ -14,7 +15,7 @@ use std::{
     path::Path,
 };
 
-pub use copying::write_copying;
+pub use copying::{write_copying, write_quoting};
 pub use shapes::Shape;
 
 use crate::{
@@ -54,7 +55,7 @@ pub fn write_random(path: &Path, shape: &Shape, quantization: TensorType, seed: 
     let plan = plan(shape, quantization);
     let table: Vec<Tensor> = plan.iter().map(|planned| planned.tensor.clone()).collect();
     let out = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let mut writer = Writer::new(out, &metadata(shape), &table)?;
+    let mut writer = Writer::new(out, &metadata(shape, ""), &table)?;
     let mut random = SplitMix::new(seed);
     let mut bytes = Vec::new();
     for planned in &plan {
@@ -173,7 +174,7 @@ fn plan(shape: &Shape, quantization: TensorType) -> Vec<Planned> {
     plan
 }
 
-fn metadata(shape: &Shape) -> Vec<(String, Value)> {
+fn metadata(shape: &Shape, whole: &str) -> Vec<(String, Value)> {
     let number = |value: usize| Value::U32(u32::try_from(value).unwrap_or(u32::MAX));
     let architecture = shape.family.architecture();
     let mut entries: Vec<(String, Value)> = vec![
@@ -202,7 +203,7 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
         let original = format!("{architecture}.rope.scaling.original_context_length");
         entries.push((original, number(shape.context)));
     }
-    entries.extend(vocabulary::metadata(shape));
+    entries.extend(vocabulary::metadata(shape, whole));
     entries
 }
 

@@ -14,6 +14,8 @@ const SENTENCES: &str = "Boil the water for one minute before you drink it, or l
     The answer is in the text: the passage says that the water must be boiled.";
 /// Merges that are learnt at most.
 const MERGES: usize = 400;
+/// Further merges that whole words may take.
+const MERGES_OF_WORDS: usize = 300;
 /// Marks a space in SentencePiece tokens.
 const SPACE: &str = "\u{2581}";
 
@@ -25,6 +27,9 @@ const BYTE: i32 = 6;
 
 const CHATML: &str = "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' \
     + '\\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}";
+/// [`CHATML`] whose answers begin behind a closing bracket, as the passages of a prompt do behind their titles.
+pub(super) const CHATML_BEHIND_A_BRACKET: &str = "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\\n' + message.content + \
+    '<|im_end|>' + '\\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n)' -}}{%- endif -%}";
 const LLAMA3: &str = "{{- bos_token }}{%- for message in messages %}{{- '<|start_header_id|>' + message['role'] + \
     '<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' }}{%- endfor %}{%- if add_generation_prompt %}\
     {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}";
@@ -39,12 +44,15 @@ const PHI3: &str = "{% for message in messages %}{{ '<|' + message['role'] + '|>
 /// A learnt pair and how it was joined.
 type Merge = (String, String);
 
-/// The merges that join the most frequent neighbours of the sentences' words, in order.
-fn learn(symbol: impl Fn(&str) -> Vec<String>) -> Vec<Merge> {
-    let mut words: Vec<Vec<String>> =
-        SENTENCES.split_whitespace().map(|word| symbol(&format!(" {word}"))).collect();
+/// The merges that join the most frequent neighbours of the sentences' words, in order, and at last each word of `whole`.
+fn learn(whole: &str, symbol: impl Fn(&str) -> Vec<String>) -> Vec<Merge> {
+    // What stands here twice is joined to its end.
+    let sentences =
+        SENTENCES.split_whitespace().chain(whole.split_whitespace()).chain(whole.split_whitespace());
+    let mut words: Vec<Vec<String>> = sentences.map(|word| symbol(&format!(" {word}"))).collect();
+    let most = if whole.is_empty() { MERGES } else { MERGES + MERGES_OF_WORDS };
     let mut merges = Vec::new();
-    while merges.len() < MERGES {
+    while merges.len() < most {
         let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for pair in words.iter().flat_map(|word| word.windows(2)) {
             if let [left, right] = pair {
@@ -102,19 +110,19 @@ impl Tokens {
     }
 }
 
-/// The tokenizer's metadata entries.
-pub(super) fn metadata(shape: &Shape) -> Vec<(String, Value)> {
+/// The tokenizer's metadata entries. A byte-level tokenizer has each word of `whole` as one token.
+pub(super) fn metadata(shape: &Shape, whole: &str) -> Vec<(String, Value)> {
     let entries = match shape.words {
         Words::Spm(prefix) => sentence_piece(shape, prefix),
-        words => byte_level(shape, words),
+        words => byte_level(shape, words, whole),
     };
     entries.into_iter().map(|(key, value)| (format!("tokenizer.{key}"), value)).collect()
 }
 
-fn byte_level(shape: &Shape, words: Words) -> Vec<(&'static str, Value)> {
+fn byte_level(shape: &Shape, words: Words, whole: &str) -> Vec<(&'static str, Value)> {
     let mut tokens = Tokens { texts: Vec::new(), kinds: Vec::new() };
     tokens.add_all((0..=255).map(|byte| token::char_of(byte).to_string()), NORMAL);
-    let merges = learn(|word| word.bytes().map(|byte| token::char_of(byte).to_string()).collect());
+    let merges = learn(whole, |word| word.bytes().map(|byte| token::char_of(byte).to_string()).collect());
     for (left, right) in &merges {
         tokens.add(format!("{left}{right}"), NORMAL);
     }
@@ -163,7 +171,7 @@ fn sentence_piece(shape: &Shape, prefix: bool) -> Vec<(&'static str, Value)> {
     tokens.add_all(turns.iter().map(|turn| (*turn).to_owned()), CONTROL);
     tokens.add_all((0..=255_u8).map(|byte| format!("<0x{byte:02X}>")), BYTE);
     let spaced = |text: &str| text.replace(' ', SPACE);
-    let merges = learn(|word| word.chars().map(|c| spaced(&c.to_string())).collect());
+    let merges = learn("", |word| word.chars().map(|c| spaced(&c.to_string())).collect());
     for (left, right) in &merges {
         tokens.add(format!("{left}{right}"), NORMAL);
     }

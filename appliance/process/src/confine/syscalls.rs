@@ -123,6 +123,16 @@ const SERVE_OLD: &[i64] =
 #[cfg(not(target_arch = "x86_64"))]
 const SERVE_OLD: &[i64] = &[];
 
+/// Keeping files whole in the one folder that Landlock leaves for writing.
+const KEEP: &[i64] =
+    &[sys::SYS_fdatasync, sys::SYS_fsync, sys::SYS_renameat, sys::SYS_renameat2, sys::SYS_unlinkat];
+
+/// The same where x86-64 still has the older calls.
+#[cfg(target_arch = "x86_64")]
+const KEEP_OLD: &[i64] = &[sys::SYS_rename, sys::SYS_unlink];
+#[cfg(not(target_arch = "x86_64"))]
+const KEEP_OLD: &[i64] = &[];
+
 /// What the hub may not do.
 const NOT_FOR_THE_HUB: &[i64] = &[
     // other processes
@@ -264,7 +274,7 @@ fn programs(profile: Profile) -> Result<Vec<BpfProgram>, seccompiler::BackendErr
     allowed
         .insert(sys::SYS_ioctl, vec![argument(1, Op::Eq, sys::FIONBIO)?, argument(1, Op::Eq, sys::TCGETS)?]);
     if profile == Profile::Infer {
-        allowed.append(&mut all(&[SERVE, SERVE_OLD]));
+        allowed.append(&mut all(&[SERVE, SERVE_OLD, KEEP, KEEP_OLD]));
         // The event loop wakes itself through a pair of its own.
         allowed.insert(sys::SYS_socketpair, vec![argument(0, Op::Eq, sys::AF_UNIX as u64)?]);
     }
@@ -320,10 +330,10 @@ mod tests {
             sys::SYS_io_uring_setup,
             sys::SYS_memfd_create,
             sys::SYS_pidfd_open,
-            sys::SYS_unlinkat,
+            sys::SYS_linkat,
             sys::SYS_bpf,
         ];
-        for list in [COMPUTE, COMPUTE_OLD, SERVE, SERVE_OLD] {
+        for list in [COMPUTE, COMPUTE_OLD, SERVE, SERVE_OLD, KEEP, KEEP_OLD] {
             assert!(list.iter().all(|call| !ways_out.contains(call)));
         }
     }
