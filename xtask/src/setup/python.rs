@@ -25,9 +25,6 @@ const ENGINE: &str = "llama-cpp-python==0.3.36";
 const TUF_CONFORMANCE: &[&str] =
     &["securesystemslib[crypto]==1.4.0", "tuf==7.0.0", "pytest==9.1.1", "pytest-json-report==1.5.0"];
 
-/// Makes an environment where it is missing. Returns its Python.
-fn environment(folder: &Path) -> Result<PathBuf> {
-
 /// What that engine's own HTTP server needs: the cloud model that hubs are tested with.
 const SERVER: &[&str] = &[
     "fastapi==0.165.0",
@@ -37,9 +34,8 @@ const SERVER: &[&str] = &[
     "uvicorn==0.40.0",
 ];
 
-/// Makes the environment where it is missing. Returns its Python.
-pub(crate) fn peers(cache: &Path) -> Result<PathBuf> {
-    let folder = cache.join("python");
+/// Makes an environment where it is missing. Returns its Python.
+fn environment(folder: &Path) -> Result<PathBuf> {
     let python = folder.join("bin/python3");
     if !python.exists() {
         packages::install_if(!can_make_environments(), packages::PYTHON_ENVIRONMENT)?;
