@@ -27,6 +27,8 @@ const CREATIONS: usize = 18;
 const CLIENTS: u8 = 8;
 /// Size of the document whose indexing is measured.
 const DOCUMENT_BYTES: usize = 1_000_000;
+/// After this each phone stops, however many requests it has made; the number of runs stands beside every figure.
+const LOAD_AT_MOST: Duration = Duration::from_secs(40);
 const SETTLE: Duration = Duration::from_secs(5);
 /// How long the first word of an answer may take.
 const FIRST_WORD_WITHIN: Duration = Duration::from_secs(300);
@@ -234,7 +236,11 @@ async fn phone(hub: &Hub, token: &str, kind: Kind, number: u8) -> Result<Vec<Dur
     let mut times = Vec::new();
     let requests = if matches!(kind, Kind::Create) { CREATIONS } else { REQUESTS };
     let mut client = None;
+    let started = Instant::now();
     for n in 0..requests {
+        if started.elapsed() > LOAD_AT_MOST {
+            break;
+        }
         // A phone makes some ten requests over one connection and goes; the next one comes from another address.
         let last = u8::try_from(n / 10 + 1).unwrap_or(u8::MAX);
         if n % 10 == 0 {
