@@ -22,9 +22,8 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(240);
 const IDLE_MEMORY: u64 = 120 << 20;
 const PASSWORD: &str = "a long enough passphrase";
 const CLAIM: &str = "claim it with this code: ";
-const DOCUMENT: &str = "# Bridge over the mill stream\n\n\
-    The bridge over the mill stream carries vehicles of up to three tonnes. \
-    After heavy rain it is closed until the marks on the pillar are dry.\n";
+const PASSAGE: &str = "The bridge over the mill stream carries vehicles of up to three tonnes. \
+    After heavy rain it stays closed until its marks are dry.";
 /// Every kind of mistake. What is right among them is used all the same.
 const MISTAKEN: &str =
     "[hub]\nname = \"Mill Valley!\"\ntitel = \"Mill\"\nclaim_code = \"short\"\nlanguage = \"en\"\n[netwrk]\n";
@@ -157,26 +156,26 @@ async fn first_day(machine: &Machine, code: &str) -> Result<()> {
 
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("mill-stream.md");
-    std::fs::write(&file, DOCUMENT)?;
+    std::fs::write(&file, format!("# Old crossing\n\n{PASSAGE}\n"))?;
     browser.open(&format!("{address}/library")).await?;
     let input = browser.element("form[data-upload] input[type=file]").await?;
     input.send_keys(file.to_str().context("a path that is not text")?).await?;
     browser.element("[data-uploads] a").await?;
     // Found by its words, and the way to the document.
-    browser.open(&format!("{address}/ask?q=How+heavy+may+a+vehicle+be+on+the+bridge%3F")).await?;
+    browser.open(&format!("{address}/ask?q=How+heavy+may+a+vehicle+be+on+the+old+bridge%3F")).await?;
     browser.shows("three tonnes").await?;
     browser.click("#passage-1 a.crumbs").await?;
-    browser.shows("marks on the pillar").await
+    browser.shows("until its marks are dry").await
 }
 
 /// A written answer that cites the document, by a model made on the spot and the guest's own arithmetic.
 async fn a_cited_answer(machine: &Machine, hub: &Kept) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let file = std::fs::read(model::quoting(folder.path())?)?;
+    let file = std::fs::read(model::quoting(folder.path(), PASSAGE)?)?;
     let add = hub.request(Method::POST, "/api/v1/models?name=quoting");
     add.header("Content-Type", "application/octet-stream").body(file).send().await?.error_for_status()?;
     let browser = Browser::start_patient(SHOWN_WITHIN).await?;
-    let asked = "/ask?q=How+heavy+may+a+vehicle+be+on+the+bridge+over+the+mill+stream%3F";
+    let asked = "/ask?q=How+heavy+may+a+vehicle+be+on+the+old+bridge%3F";
     browser.open(&format!("{}{asked}", machine.address())).await?;
     browser.click("[data-text] a.cite").await?;
     browser.element(".passage.shown").await?;

@@ -84,7 +84,9 @@ fn test(crates: &[String]) -> Result<()> {
     for processor in PROCESSORS {
         let mut tests = cargo("test");
         tests.args(["--locked", "--lib", "--tests", "--target", TARGET]);
-        all.iter().for_each(|package| drop(tests.args(["--package", package])));
+        for package in &all {
+            tests.args(["--package", package]);
+        }
         for_boards(&mut tests, &folder)?;
         // Libraries where Debian's cross compiler has them; the processor is no part of what is compiled.
         let runner = format!("qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu {processor}");

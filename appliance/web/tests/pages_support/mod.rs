@@ -30,17 +30,17 @@ use scraper::{ElementRef, Html, Selector};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-pub const CODE: &str = "ABCD2345";
-pub const PASSWORD: &str = "stones by the river";
-pub const HOST: &str = "127.0.0.1:8080";
+pub(crate) const CODE: &str = "ABCD2345";
+pub(crate) const PASSWORD: &str = "stones by the river";
+pub(crate) const HOST: &str = "127.0.0.1:8080";
 
 /// Says what a small board would say.
-pub struct FakeHost {
-    pub connectivity: Connectivity,
-    pub opened: OpenReport,
-    pub folder: PathBuf,
-    pub port: u16,
-    pub acts: Arc<Mutex<Vec<DeviceAct>>>,
+pub(crate) struct FakeHost {
+    pub(crate) connectivity: Connectivity,
+    pub(crate) opened: OpenReport,
+    pub(crate) folder: PathBuf,
+    pub(crate) port: u16,
+    pub(crate) acts: Arc<Mutex<Vec<DeviceAct>>>,
 }
 
 impl Host for FakeHost {
@@ -115,7 +115,7 @@ impl Host for FakeHost {
 }
 
 /// No embedding model: search is by words.
-pub struct NoEmbedding;
+pub(crate) struct NoEmbedding;
 
 impl Embed for NoEmbedding {
     fn embed(
@@ -128,9 +128,9 @@ impl Embed for NoEmbedding {
 }
 
 /// Writes a fixed answer that cites the first passages.
-pub struct Scribe {
-    pub answer: &'static str,
-    pub pace: Duration,
+pub(crate) struct Scribe {
+    pub(crate) answer: &'static str,
+    pub(crate) pace: Duration,
 }
 
 impl Generate for Scribe {
@@ -152,30 +152,30 @@ impl Generate for Scribe {
     }
 }
 
-pub struct World {
-    pub store: Store,
-    pub hub: Hub,
-    pub router: Router,
-    pub folder: TempDir,
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) hub: Hub,
+    pub(crate) router: Router,
+    pub(crate) folder: TempDir,
     /// What was done to the device.
-    pub acts: Arc<Mutex<Vec<DeviceAct>>>,
+    pub(crate) acts: Arc<Mutex<Vec<DeviceAct>>>,
 }
 
 /// What a browser keeps of an answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: axum::http::HeaderMap,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: axum::http::HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn location(&self) -> &str {
+    pub(crate) fn location(&self) -> &str {
         self.headers.get("location").and_then(|to| to.to_str().ok()).unwrap_or_default()
     }
 
     /// The cookie pair that was set, for the next request.
-    pub fn cookie(&self, name: &str) -> Option<String> {
+    pub(crate) fn cookie(&self, name: &str) -> Option<String> {
         self.headers
             .get_all("set-cookie")
             .iter()
@@ -184,19 +184,19 @@ impl Answer {
             .map(str::to_owned)
     }
 
-    pub fn html(&self) -> Html {
+    pub(crate) fn html(&self) -> Html {
         Html::parse_document(&self.body)
     }
 
     /// The id in the path that a redirect leads to.
-    pub fn id(&self) -> RecordId {
+    pub(crate) fn id(&self) -> RecordId {
         let path = self.location().split('?').next().unwrap();
         path.rsplit('/').find_map(|part| part.parse().ok()).unwrap_or_else(|| panic!("no id in {self:?}"))
     }
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(
             Connectivity::Local,
             ExtractorCommand::new("/nonexistent", ["extract"]),
@@ -206,7 +206,7 @@ impl World {
         .await
     }
 
-    pub async fn with(
+    pub(crate) async fn with(
         connectivity: Connectivity,
         extractor: ExtractorCommand,
         pace: Duration,
@@ -240,7 +240,7 @@ impl World {
         Self { store, hub, router, folder, acts }
     }
 
-    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = Request::get(path).header("host", HOST).header("accept", "text/html");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -248,7 +248,7 @@ impl World {
         self.send(request.body(Body::empty()).unwrap()).await
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let path = request.uri().to_string();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -262,7 +262,7 @@ impl World {
     }
 
     /// Sends pairs as a form, with nothing that a script would add.
-    pub async fn post(&self, path: &str, cookie: &str, pairs: &[(String, String)]) -> Answer {
+    pub(crate) async fn post(&self, path: &str, cookie: &str, pairs: &[(String, String)]) -> Answer {
         let pairs: Vec<String> =
             pairs.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
         let body = pairs.join("&");
@@ -277,7 +277,13 @@ impl World {
     }
 
     /// Opens a page, fills in the form with this action as a person without scripts would, and sends it.
-    pub async fn fill(&self, page: &str, cookie: &str, action: &str, values: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn fill(
+        &self,
+        page: &str,
+        cookie: &str,
+        action: &str,
+        values: &[(&str, &str)],
+    ) -> Answer {
         let opened = self.get(page, &[("cookie", cookie)]).await;
         assert_eq!(opened.status, 200, "{page}: {}", opened.body);
         let pairs = filled(&opened, action, values);
@@ -285,7 +291,7 @@ impl World {
     }
 
     /// The hub's first keeper, by the form.
-    pub async fn claim(&self) -> String {
+    pub(crate) async fn claim(&self) -> String {
         let values = [
             ("code", CODE),
             ("hub_name", "Riverside Hall"),
@@ -301,7 +307,7 @@ impl World {
     }
 
     /// A person by an invitation, by the forms.
-    pub async fn join(&self, keeper: &str, role: &str, name: &str, login: &str) -> String {
+    pub(crate) async fn join(&self, keeper: &str, role: &str, name: &str, login: &str) -> String {
         let made = self.fill("/invitations", keeper, "/invitations", &[("role", role), ("days", "7")]).await;
         assert_eq!(made.status, 200, "{}", made.body);
         let html = made.html();
@@ -318,14 +324,14 @@ impl World {
         answer.cookie("cairn_session").unwrap()
     }
 
-    pub async fn viewer(&self, cookie: &str) -> Viewer {
+    pub(crate) async fn viewer(&self, cookie: &str) -> Viewer {
         let token = cookie.split_once('=').unwrap().1;
         let token = cairn_store::SessionToken::from_text(token);
         self.store.viewer_for_session(&token).await.unwrap().unwrap()
     }
 
     /// A document with its text in the index, without running an extractor.
-    pub async fn document(&self, cookie: &str, title: &str, text: &[(&str, &str)]) -> RecordId {
+    pub(crate) async fn document(&self, cookie: &str, title: &str, text: &[(&str, &str)]) -> RecordId {
         let viewer = self.viewer(cookie).await;
         let content: String =
             text.iter().map(|(heading, text)| format!("## {heading}\n\n{text}\n\n")).collect();
@@ -358,7 +364,7 @@ impl World {
 }
 
 /// Percent-encoded, every byte that is no letter or digit.
-pub fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     text.bytes()
         .map(
             |byte| {
@@ -372,12 +378,12 @@ pub fn encoded(text: &str) -> String {
         .collect()
 }
 
-pub fn fields(pairs: &[(&str, Value)]) -> Fields {
+pub(crate) fn fields(pairs: &[(&str, Value)]) -> Fields {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 /// What a browser would send of the form with this action, with some fields filled in otherwise.
-pub fn filled(page: &Answer, action: &str, values: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn filled(page: &Answer, action: &str, values: &[(&str, &str)]) -> Vec<(String, String)> {
     let html = page.html();
     let form = html
         .select(&Selector::parse("form").unwrap())
@@ -422,16 +428,16 @@ pub fn filled(page: &Answer, action: &str, values: &[(&str, &str)]) -> Vec<(Stri
     pairs
 }
 
-pub const LANGUAGES: [(&str, &str); 4] = [("en", "ltr"), ("es", "ltr"), ("fr", "ltr"), ("ar", "rtl")];
+pub(crate) const LANGUAGES: [(&str, &str); 4] = [("en", "ltr"), ("es", "ltr"), ("fr", "ltr"), ("ar", "rtl")];
 
-pub fn select<'a>(html: &'a Html, selector: &str) -> Vec<ElementRef<'a>> {
+pub(crate) fn select<'a>(html: &'a Html, selector: &str) -> Vec<ElementRef<'a>> {
     // Collected before the selector goes.
     let selector = Selector::parse(selector).unwrap();
     html.select(&selector).collect()
 }
 
 /// What must hold for every page.
-pub fn check(path: &str, answer: &Answer, language: &str, direction: &str) {
+pub(crate) fn check(path: &str, answer: &Answer, language: &str, direction: &str) {
     let html = answer.html();
     let at = format!("{path} in {language}");
     assert!(html.errors.is_empty(), "{at}: {:?}\n{}", html.errors, answer.body);
