@@ -29,7 +29,7 @@ async fn a_citation_opens_the_passage_and_the_passage_its_document() {
     install(&hub, model::quoting(hub.folder(), PASSAGE).unwrap()).await.unwrap();
     let browser = Browser::start().await.unwrap();
     browser.open(&format!("{}{ASKED}", hub.address())).await.unwrap();
-    browser.shows("carries vehicles of up to three tonnes. [1]").await.unwrap();
+    browser.shows("carries vehicles of up to three tonnes.").await.unwrap();
     browser.click("[data-text] a.cite").await.unwrap();
     browser.element(".passage.shown").await.unwrap();
     browser.click(".passage.shown a.crumbs").await.unwrap();

@@ -29,6 +29,8 @@ pub fn rambling(folder: &Path) -> Result<PathBuf> {
     let mut shape = Shape::small(Family::Llama);
     (shape.name, shape.layers, shape.hidden, shape.feed_forward) = ("rambling", 8, 1024, 2816);
     (shape.heads, shape.kv_heads, shape.context) = (16, 16, 4096);
+    // Hardly more than the tokens that are text, so that what it writes can be seen.
+    shape.vocabulary = 704;
     random(folder, &shape)
 }
 
