@@ -176,7 +176,7 @@ async fn broken_utf8_in_a_form_is_kept_as_far_as_it_is_text() {
     let world = World::new().await;
     let keeper = world.claim().await;
     // A lead byte without its tail and a cut-off end as a browser would send them, and raw as none does.
-    for (broken, read) in [(&b"%C3%28"[..], true), (b"%F0%9F", true), (b"\xc3(", false)] {
+    for broken in [&b"%C3%28"[..], b"%F0%9F", b"\xc3("] {
         // Opened anew: a form that is sent twice counts once.
         let opened = world.get("/notices/new", &[("cookie", &keeper)]).await;
         let values = [("title", "Keep BROKEN this"), ("body", "The rest BROKEN stays."), ("level", "info")];
@@ -198,13 +198,6 @@ async fn broken_utf8_in_a_form_is_kept_as_far_as_it_is_text() {
             .body(axum::body::Body::from(body))
             .unwrap();
         let answer = world.send(request).await;
-        if !read {
-            // Its token cannot be read either: refused in words, and nothing is half saved.
-            assert!((400..500).contains(&answer.status) && answer.body.contains("Nothing was saved"));
-            let notices = world.get("/notices", &[("cookie", &keeper)]).await;
-            assert_eq!(notices.body.matches("Keep \u{fffd}").count(), 2, "{}", notices.body);
-            continue;
-        }
         assert_eq!(answer.status, 303, "{}", answer.body);
         let page = world.get(answer.location(), &[("cookie", &keeper)]).await;
         assert_eq!(page.status, 200);

@@ -87,7 +87,8 @@ async fn find_token(request: Request) -> Result<(Request, Option<String>), Probl
     let bytes = to_bytes(body, MAX_BODY)
         .await
         .map_err(|_| Problem::new(ProblemKind::TooLarge, format!("a form has at most {MAX_BODY} bytes")))?;
-    let token = parameter(std::str::from_utf8(&bytes).unwrap_or_default());
+    // A token is ASCII; broken text in another field does not hide it.
+    let token = parameter(&String::from_utf8_lossy(&bytes));
     Ok((Request::from_parts(parts, Body::from(bytes)), token))
 }
 
