@@ -22,6 +22,7 @@ use crate::{
     layout::{Layout, Partition},
     run::{self, output, tool},
     slot,
+    verity::veritysetup,
 };
 
 /// Longest command line that an arm64 kernel takes, bytes; U-Boot and the firmware add their share.
@@ -175,30 +176,14 @@ impl Card<'_> {
         };
         let root = self.layout.partition("root-a")?;
         let image = self.cut_out(&root, root.size)?;
-        let data = blocks.parse::<u64>()? * crate::verity::BLOCK;
-        output(
-            tool("veritysetup")
-                .args([
-                    "verify",
-                    "--no-superblock",
-                    "--hash=sha256",
-                    "--data-block-size=4096",
-                    "--hash-block-size=4096",
-                ])
-                .args([
-                    format!("--salt={salt}"),
-                    format!("--hash-offset={data}"),
-                    format!("--data-blocks={blocks}"),
-                ])
-                .arg(&image)
-                .arg(&image)
-                .arg(hash),
-        )
-        .context("the root is not the one that cmdline.txt names")?;
+        let blocks: u64 = blocks.parse()?;
+        output(veritysetup("verify", salt, blocks).arg(&image).arg(&image).arg(hash))
+            .context("the root is not the one that cmdline.txt names")?;
         output(tool("fsck.erofs").arg(&image)).context("the root's file system is damaged")?;
         fs::remove_file(image)?;
         Ok(vec![format!(
-            "slot A: kernel, initramfs, root hash verified over {data} bytes, file system whole"
+            "slot A: kernel, initramfs, root hash verified over {} bytes, file system whole",
+            blocks * crate::verity::BLOCK
         )])
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The kernel's parameters (root hash, salt, number of blocks) go on the slot's command line, so the tree needs no header of its own.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
@@ -62,23 +62,7 @@ pub fn make(image: &Path, folder: &Path, room: u64, version: &str) -> Result<Ver
     file.set_len(blocks * BLOCK)?;
     drop(file);
     let salt = part(32, 64).to_owned();
-    let told = output(
-        tool("veritysetup")
-            .args([
-                "format",
-                "--no-superblock",
-                "--hash=sha256",
-                "--data-block-size=4096",
-                "--hash-block-size=4096",
-            ])
-            .args([
-                format!("--salt={salt}"),
-                format!("--hash-offset={}", blocks * BLOCK),
-                format!("--data-blocks={blocks}"),
-            ])
-            .arg(image)
-            .arg(image),
-    )?;
+    let told = output(veritysetup("format", &salt, blocks).arg(image).arg(image))?;
     let root_hash = told
         .lines()
         .find_map(|line| line.strip_prefix("Root hash:"))
@@ -88,4 +72,15 @@ pub fn make(image: &Path, folder: &Path, room: u64, version: &str) -> Result<Ver
     let length = fs::metadata(image)?.len();
     ensure!(length <= room, "the root takes {length} bytes, the slot has room for {room}");
     Ok(Verity { root_hash, salt, blocks })
+}
+
+/// Debian's tool on an image with `blocks` blocks of data in front of its tree; the image's path, twice, is left to add.
+pub(crate) fn veritysetup(action: &str, salt: &str, blocks: u64) -> Command {
+    let mut command = tool("veritysetup");
+    command
+        .args([action, "--no-superblock", "--hash=sha256"])
+        .args(["data", "hash"].map(|part| format!("--{part}-block-size={BLOCK}")))
+        .args([format!("--salt={salt}"), format!("--hash-offset={}", blocks * BLOCK)])
+        .arg(format!("--data-blocks={blocks}"));
+    command
 }

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use reqwest::Method;
@@ -262,16 +262,19 @@ async fn strike(blow: Blow, dice: &mut SmallRng, cloud: &mut Cloud, hubs: &mut [
 
 /// Asks every hub for rounds until nothing waits anywhere and all show the same. Gives what they show.
 async fn rest(hubs: &[Station]) -> Result<std::collections::BTreeMap<String, Value>> {
-    let deadline = Instant::now() + RESTS_WITHIN;
-    loop {
-        let why = match settled(hubs).await {
-            Ok(Ok(everything)) => return Ok(everything),
-            Ok(Err(why)) => why,
-            Err(error) => format!("{error:#}"),
-        };
-        ensure!(Instant::now() < deadline, "not at rest after {} s: {why}", RESTS_WITHIN.as_secs());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let mut why = String::new();
+    let rest = wait::until("all hubs are at rest", RESTS_WITHIN, async || match settled(hubs).await {
+        Ok(Ok(everything)) => Some(everything),
+        Ok(Err(reason)) => {
+            why = reason;
+            None
+        }
+        Err(error) => {
+            why = format!("{error:#}");
+            None
+        }
+    });
+    rest.await.with_context(|| why)
 }
 
 async fn settled(hubs: &[Station]) -> Result<Result<std::collections::BTreeMap<String, Value>, String>> {
