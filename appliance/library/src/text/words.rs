@@ -3,6 +3,8 @@
 //! Full text search has its own tokenizer in the store; this one serves comparisons between a question, a
 //! passage and a sentence, and must be the same on both sides, nothing more.
 
+use std::{collections::HashSet, sync::LazyLock};
+
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -331,7 +333,9 @@ fn split(folded: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_stop_word(word: &str) -> bool {
-    STOP_WORDS.contains(&word)
+    /// Asked for every word of every passage that is shown.
+    static SET: LazyLock<HashSet<&str>> = LazyLock::new(|| STOP_WORDS.iter().copied().collect());
+    SET.contains(word)
 }
 
 /// Cuts the endings that most often tell apart forms of one word. Deliberately weak: two words that fall

@@ -6,6 +6,7 @@
 //! searched one and the old one waste, then the waste goes in slices. A power cut leaves at worst an unseen run, which
 //! goes at the next start.
 
+mod candidates;
 mod fill;
 pub(crate) mod open;
 mod search;

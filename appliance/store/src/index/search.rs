@@ -1,14 +1,15 @@
 //! Searching: by words and by meaning, in one snapshot with the permissions.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::ControlFlow};
 
 use cairn_sync::{Kind, RecordId};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::{
+    candidates::{Candidates, MAX_SCORED},
     types::{Location, PassageId, Scored, StoredPassage},
     vectors::{Quantized, Vectors},
-    words::expressions,
+    words::Words,
 };
 use crate::{
     error::{Result, StoreError},
@@ -79,26 +80,23 @@ impl<'a> Gate<'a> {
 }
 
 fn by_words(connection: &Connection, viewer: &Viewer, typed: &str, limit: usize) -> Result<Vec<Scored>> {
-    let Some(expressions) = expressions(typed) else { return Ok(Vec::new()) };
+    let Some(words) = Words::of(typed) else { return Ok(Vec::new()) };
+    let candidates = Candidates::of(connection, &words, MAX_SCORED)?;
     let mut gate = Gate::new(connection, viewer)?;
     let mut hits: Vec<Scored> = Vec::new();
-    let wanted = [expressions.every.map(|every| (every, EVERY_WORD)), Some((expressions.any, 1.0))];
+    let wanted = [words.every().map(|every| (every, EVERY_WORD)), Some((words.any(), 1.0))];
     for (expression, weight) in wanted.into_iter().flatten() {
-        let sql = "SELECT rowid, rank FROM idx.words WHERE words MATCH ?1 ORDER BY rank";
-        let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query([expression])?;
         let mut found = 0;
-        while found < limit {
-            let Some(row) = rows.next()? else { break };
-            let (passage, rank): (i64, f64) = (row.get(0)?, row.get(1)?);
-            let Some(document) = gate.document(passage)? else { continue };
+        candidates.best(connection, &expression, |passage, bm25| {
+            let Some(document) = gate.document(passage)? else { return Ok(ControlFlow::Continue(())) };
             found += 1;
             let passage = PassageId(passage);
             if !hits.iter().any(|hit| hit.passage == passage) {
                 #[allow(clippy::cast_possible_truncation)] // a score, not an identity
-                hits.push(Scored { passage, document, score: -rank as f32 * weight });
+                hits.push(Scored { passage, document, score: -bm25 as f32 * weight });
             }
-        }
+            Ok(if found < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
         if weight > 1.0 && found >= limit {
             break;
         }

@@ -22,40 +22,47 @@ const STOP_WORDS: &[&str] = &[
     "الذي",
 ];
 
-/// Two expressions: passages with every word, and passages with any.
+/// What is looked for: each word as an expression of its own, the rest of the question left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Expressions {
-    /// With every word; `None` where there is only one.
-    pub(crate) every: Option<String>,
-    /// With any of them.
-    pub(crate) any: String,
-}
+pub(crate) struct Words(Vec<String>);
 
-/// `None` when nothing that can be looked for was typed.
-pub(crate) fn expressions(typed: &str) -> Option<Expressions> {
-    let words: Vec<String> = typed
-        .split(|c: char| !c.is_alphanumeric() && !is_mark(c))
-        .filter(|word| word.chars().any(char::is_alphanumeric))
-        .take(MAX_WORDS)
-        .map(|word| word.chars().take(MAX_WORD).collect::<String>().to_lowercase())
-        .collect();
-    let says_something = |word: &&String| !STOP_WORDS.contains(&word.as_str());
-    let mut kept: Vec<&String> = words.iter().filter(says_something).collect();
-    if kept.is_empty() {
-        kept = words.iter().collect();
-    }
-    let last = kept.len().checked_sub(1)?;
-    let quoted: Vec<String> = kept
-        .iter()
-        .enumerate()
-        .map(|(at, word): (usize, &&String)| {
+impl Words {
+    /// `None` when nothing that can be looked for was typed.
+    pub(crate) fn of(typed: &str) -> Option<Self> {
+        let words: Vec<String> = typed
+            .split(|c: char| !c.is_alphanumeric() && !is_mark(c))
+            .filter(|word| word.chars().any(char::is_alphanumeric))
+            .take(MAX_WORDS)
+            .map(|word| word.chars().take(MAX_WORD).collect::<String>().to_lowercase())
+            .collect();
+        let says_something = |word: &&String| !STOP_WORDS.contains(&word.as_str());
+        let mut kept: Vec<&String> = words.iter().filter(says_something).collect();
+        if kept.is_empty() {
+            kept = words.iter().collect();
+        }
+        let last = kept.len().checked_sub(1)?;
+        let quoted = |(at, word): (usize, &&String)| {
             // The very last word may be unfinished.
             let unfinished = at == last && Some(*word) == words.last() && word.chars().count() >= MIN_PREFIX;
             format!("\"{word}\"{}", if unfinished { "*" } else { "" })
-        })
-        .collect();
-    let every = (quoted.len() > 1).then(|| quoted.join(" AND "));
-    Some(Expressions { every, any: quoted.join(" OR ") })
+        };
+        Some(Self(kept.iter().enumerate().map(quoted).collect()))
+    }
+
+    /// Passages with one word, for each.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Passages with every word; `None` where there is only one.
+    pub(crate) fn every(&self) -> Option<String> {
+        (self.0.len() > 1).then(|| self.0.join(" AND "))
+    }
+
+    /// Passages with any of them.
+    pub(crate) fn any(&self) -> String {
+        self.0.join(" OR ")
+    }
 }
 
 /// Marks that combine with the letter before them: part of a word in many scripts.
@@ -70,24 +77,24 @@ mod tests {
 
     #[test]
     fn stop_words_go_unless_nothing_else_is_left() {
-        let found = expressions("How do I purify the water").unwrap();
-        assert_eq!(found.any, "\"purify\" OR \"water\"*");
-        assert_eq!(found.every.as_deref(), Some("\"purify\" AND \"water\"*"));
-        assert_eq!(expressions("the who").unwrap().any, "\"the\" OR \"who\"*");
+        let found = Words::of("How do I purify the water").unwrap();
+        assert_eq!(found.any(), "\"purify\" OR \"water\"*");
+        assert_eq!(found.every().as_deref(), Some("\"purify\" AND \"water\"*"));
+        assert_eq!(Words::of("the who").unwrap().any(), "\"the\" OR \"who\"*");
     }
 
     #[test]
     fn nothing_typed_is_syntax() {
-        let found = expressions("\"a\" NEAR(b) body:c* -d ^e {f} \u{0} AND OR NOT").unwrap();
-        let bare: String = found.any.split('"').step_by(2).collect();
+        let found = Words::of("\"a\" NEAR(b) body:c* -d ^e {f} \u{0} AND OR NOT").unwrap();
+        let bare: String = found.any().split('"').step_by(2).collect();
         assert!(bare.split(' ').all(|part| matches!(part, "" | "OR" | "*" | "OR*")), "{bare}");
-        assert_eq!(expressions("  \"*^ -- "), None);
+        assert_eq!(Words::of("  \"*^ -- "), None);
     }
 
     #[test]
     fn the_number_and_the_length_of_words_are_bounded() {
-        let found = expressions(&"longword ".repeat(10_000)).unwrap();
-        assert_eq!(found.any.matches(" OR ").count() + 1, MAX_WORDS);
-        assert!(expressions(&"x".repeat(1_000_000)).unwrap().any.len() < 80);
+        let found = Words::of(&"longword ".repeat(10_000)).unwrap();
+        assert_eq!(found.any().matches(" OR ").count() + 1, MAX_WORDS);
+        assert!(Words::of(&"x".repeat(1_000_000)).unwrap().any().len() < 80);
     }
 }
