@@ -30,7 +30,7 @@ use self::{
     answer::{Answering, Step},
     embeddings::Embeddings,
     kept::Kept,
-    pace::Pace,
+    pace::{Company, Pace},
     queue::Queue,
     registry::{Registry, Wanted},
 };
@@ -282,7 +282,7 @@ impl Engine {
     }
 
     fn embed(&mut self) {
-        if let Some(done) = self.embeddings.step() {
+        for done in self.embeddings.step() {
             self.statistics.embedded += done.texts;
             self.statistics.embed_ms += done.millis;
             let answer = done.result.map_or_else(Answer::Failed, Answer::Embeddings);
@@ -413,8 +413,14 @@ impl Engine {
     fn step(&mut self) {
         let Some(model) = self.active.get(self.turn % self.active.len().max(1)) else { return };
         let loaded = std::sync::Arc::clone(&model.loaded);
-        let alone = self.active.len() == 1 && self.embeddings.is_empty() && self.queue.is_empty();
-        let slice = self.pace.slice(alone);
+        let company = if self.embeddings.are_asked_for() {
+            Company::Searches
+        } else if self.active.len() > 1 || !self.embeddings.is_empty() || !self.queue.is_empty() {
+            Company::Others
+        } else {
+            Company::Nobody
+        };
+        let slice = self.pace.slice(company);
         let draft = self.limits.drafts && self.active.len() <= MAX_DRAFTING && loaded.model.is_steady();
         let reader = self.turn % self.active.len();
         self.turn = self.turn.wrapping_add(1);

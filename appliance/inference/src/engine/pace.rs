@@ -2,10 +2,28 @@
 
 use std::time::Duration;
 
-/// What a newcomer's prompt adds to the time between two tokens of the others, and how long a cancelled answer may go on.
-const WITH_OTHERS: Duration = Duration::from_millis(250);
-/// The same while nobody else waits for a step.
-const ALONE: Duration = Duration::from_millis(500);
+/// Who waits while a prompt is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    /// Nobody; but a cancelled answer may go on for as long as a slice.
+    Nobody,
+    /// Other answers: a slice is added to the time between two of their tokens.
+    Others,
+    /// People who search: each of their questions is embedded between two slices.
+    Searches,
+}
+
+impl Company {
+    /// Longest time for a slice.
+    const fn patience(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Nobody => 500,
+            Self::Others => 250,
+            Self::Searches => 100,
+        })
+    }
+}
+
 /// Tokens of a slice: whole panels of the kernels.
 const STEP: usize = 8;
 const MOST: usize = 256;
@@ -28,9 +46,8 @@ impl Default for Pace {
 
 impl Pace {
     /// Tokens of the next slice.
-    pub(super) fn slice(&self, alone: bool) -> usize {
-        let within = if alone { ALONE } else { WITH_OTHERS };
-        let tokens = (self.per_second * within.as_secs_f64()) as usize;
+    pub(super) fn slice(&self, company: Company) -> usize {
+        let tokens = (self.per_second * company.patience().as_secs_f64()) as usize;
         (tokens / STEP * STEP).clamp(STEP, MOST)
     }
 
@@ -50,18 +67,20 @@ mod tests {
 
     #[test]
     fn slices_follow_the_measured_speed_within_bounds() {
+        let slices =
+            |pace: &Pace| [Company::Searches, Company::Others, Company::Nobody].map(|who| pace.slice(who));
         let mut pace = Pace::default();
-        assert_eq!((pace.slice(false), pace.slice(true)), (16, 32));
+        assert_eq!(slices(&pace), [STEP, 16, 32]);
         pace.measured(32, Duration::from_secs(4));
-        assert_eq!((pace.slice(false), pace.slice(true)), (STEP, STEP));
+        assert_eq!(slices(&pace), [STEP; 3]);
         for _ in 0..30 {
-            pace.measured(256, Duration::from_millis(100));
+            pace.measured(256, Duration::from_millis(50));
         }
-        assert_eq!((pace.slice(false), pace.slice(true)), (MOST, MOST));
+        assert_eq!(slices(&pace), [MOST; 3]);
         pace.measured(1, Duration::from_secs(9));
         pace.measured(64, Duration::ZERO);
-        assert_eq!(pace.slice(true), MOST);
+        assert_eq!(slices(&pace), [MOST; 3]);
         pace.measured(200, Duration::from_secs(1));
-        assert_eq!((pace.slice(false), pace.slice(true)), (48, 96));
+        assert_eq!(slices(&pace), [16, 48, 96]);
     }
 }
