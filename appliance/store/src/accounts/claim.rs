@@ -45,7 +45,7 @@ impl ClaimGuard {
                 disk.remove(&guard.file)?;
             }
         } else if let Some(preset) = preset {
-            let preset = code::as_typed(preset);
+            let preset = code::shown(preset);
             if preset.len() < MIN_PRESET {
                 return Err(StoreError::invalid(format!(
                     "A claim code has at least {MIN_PRESET} letters and digits."
@@ -60,7 +60,7 @@ impl ClaimGuard {
 
     fn code(&self) -> Option<String> {
         let code = fs::read_to_string(&self.file).ok()?;
-        let code = code::as_typed(&code);
+        let code = code::shown(&code);
         (code.len() >= MIN_PRESET).then_some(code)
     }
 
@@ -113,7 +113,7 @@ impl Store {
         }
         let expected =
             guard.code().ok_or(StoreError::CodeRefused("The hub has no claim code. Start it again."))?;
-        if !code::same(&code::as_typed(code), &expected) {
+        if !code::same(&code::as_typed(code), &code::as_typed(&expected)) {
             return Err(StoreError::CodeRefused("This is not the code that the hub shows."));
         }
         let (hub_name, language) = (hub_name.trim().to_owned(), language.to_owned());

@@ -19,13 +19,17 @@ pub(crate) fn readable(length: usize) -> Result<String> {
         .collect())
 }
 
+/// A code as it is shown: capitals and digits, without spaces and dashes.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().take(64).filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
+}
+
 /// As a person may have typed it: any case, with spaces or dashes, and the letters that are not in the alphabet read
 /// as what they were taken for.
 pub(crate) fn as_typed(text: &str) -> String {
-    text.chars()
-        .take(64)
-        .filter(|c| c.is_ascii_alphanumeric())
-        .map(|c| match c.to_ascii_uppercase() {
+    shown(text)
+        .chars()
+        .map(|c| match c {
             'I' => 'J',
             'O' | '0' => 'Q',
             '1' => 'L',

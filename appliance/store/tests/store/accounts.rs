@@ -87,6 +87,15 @@ async fn claim_codes_cannot_be_guessed_by_trying() {
 }
 
 #[tokio::test]
+async fn a_code_from_the_card_is_shown_as_it_was_written_and_taken_as_it_is_misread() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = OpenOptions { claim_code: Some("paperboat-7421".to_owned()), ..options() };
+    let (store, _) = Store::open(dir.path(), written).unwrap();
+    assert_eq!(store.claim_code().as_deref(), Some("PAPERBOAT7421"));
+    store.claim("PAPERB0AT 742L", account("ana"), "x", "en").await.unwrap();
+}
+
+#[tokio::test]
 async fn people_come_by_invitation_or_where_the_hub_is_open() {
     let hub = Hub::new().await;
     let open = hub.store.sign_up(account("bo"), SignUp::Open).await;
