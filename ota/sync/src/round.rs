@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     ChangeId,
     authority::Outcome,
-    change::Change,
+    change::{Change, Seen},
     checksum::Checksum,
     record::RecordState,
     wire::{Cursor, MAX_CHANGES, MAX_RECORDS, Reply, Request, RequestId, ScopeId},
@@ -21,6 +21,9 @@ pub trait Local {
     fn ticket(&self) -> u64;
     /// The oldest waiting changes, at most `limit`, oldest first.
     fn waiting(&self, limit: usize) -> Vec<Change>;
+    /// What the makers of waiting changes of chosen scopes had seen: of all that were put into words, not only of those
+    /// that fit into a request.
+    fn seen(&self) -> Vec<(ChangeId, Seen)>;
     /// Up to where each chosen scope is known.
     fn cursors(&self) -> BTreeMap<ScopeId, Cursor>;
 }
@@ -32,7 +35,7 @@ pub fn request(local: &impl Local, random: [u8; 16], limit: u32) -> Request {
     local.unanswered().unwrap_or_else(|| {
         let changes = local.waiting(MAX_CHANGES);
         let cursors = local.cursors();
-        let floor = floor(&cursors, &changes);
+        let floor = floor(&cursors, &local.seen());
         Request {
             protocol: crate::wire::PROTOCOL,
             hub: local.hub(),
@@ -46,11 +49,18 @@ pub fn request(local: &impl Local, random: [u8; 16], limit: u32) -> Request {
     })
 }
 
-/// No change that is still to be sent was made by somebody who knew less. What was made on a record that the
-/// gateway does not have yet cannot be hurt by what it forgets.
-fn floor(cursors: &BTreeMap<ScopeId, Cursor>, waiting: &[Change]) -> u64 {
+/// Up to where deletions may be forgotten for all that waits here: a record on which changes wait is not forgotten, since
+/// another change may be made on top of them before they are answered. The deletion that a change's maker had seen is
+/// kept too, and so is what was done to a record since the gateway took it from here, which nobody had seen. A record
+/// that the gateway does not have yet cannot be forgotten by it.
+fn floor(cursors: &BTreeMap<ScopeId, Cursor>, waiting: &[(ChangeId, Seen)]) -> u64 {
     let known = cursors.values().map(|cursor| cursor.version).min().unwrap_or(0);
-    waiting.iter().map(|change| change.seen.version).filter(|version| *version > 0).fold(known, u64::min)
+    let unanswered: BTreeSet<ChangeId> = waiting.iter().map(|(change, _)| *change).collect();
+    let bounds = waiting.iter().filter_map(|(_, seen)| match seen.version {
+        0 => (!seen.own.is_subset(&unanswered)).then_some(0),
+        version => Some(version - 1),
+    });
+    bounds.fold(known, u64::min)
 }
 
 /// What a hub's store does with a reply, all of it in one transaction or nothing.
@@ -144,4 +154,33 @@ pub fn mismatches(ours: &BTreeMap<ScopeId, Checksum>, theirs: &BTreeMap<ScopeId,
     let differs =
         |(scope, sum): &(&ScopeId, &Checksum)| ours.get(scope).copied().unwrap_or_default() != **sum;
     theirs.iter().filter(differs).map(|(scope, _)| *scope).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(number: u8) -> ChangeId {
+        ChangeId::from_bytes([number; 16])
+    }
+
+    fn floor_of(waiting: &[(u8, u64, &[u8])]) -> u64 {
+        let cursors = [(ScopeId::Community, Cursor { version: 100, horizon: 0 })].into();
+        let seen = |version, own: &[u8]| Seen { version, own: own.iter().map(|own| change(*own)).collect() };
+        let waiting: Vec<_> =
+            waiting.iter().map(|(id, version, own)| (change(*id), seen(*version, own))).collect();
+        floor(&cursors, &waiting)
+    }
+
+    #[test]
+    fn nothing_is_forgotten_of_a_record_on_which_changes_wait() {
+        assert_eq!(floor_of(&[]), 100, "all that is known");
+        assert_eq!(floor_of(&[(1, 40, &[]), (2, 90, &[])]), 39, "the deletion that it had seen is kept too");
+        assert_eq!(
+            floor_of(&[(1, 0, &[]), (2, 0, &[1])]),
+            100,
+            "what was made here cannot be forgotten there"
+        );
+        assert_eq!(floor_of(&[(2, 0, &[1])]), 0, "it is there by now, and may have been deleted");
+    }
 }

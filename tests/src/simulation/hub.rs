@@ -6,7 +6,7 @@ use cairn_sync::{
     ChangeId, Hlc, HubId, RecordId,
     authority::{Outcome, Refusal},
     backoff::Backoff,
-    change::Change,
+    change::{Change, Seen},
     checksum::Checksum,
     record::RecordState,
     round::{Intake, Local},
@@ -144,6 +144,10 @@ impl Local for Card {
 
     fn waiting(&self, limit: usize) -> Vec<Change> {
         self.waiting.iter().take(limit).cloned().collect()
+    }
+
+    fn seen(&self) -> Vec<(ChangeId, Seen)> {
+        self.waiting.iter().map(|change| (change.id, change.seen.clone())).collect()
     }
 
     fn cursors(&self) -> BTreeMap<ScopeId, Cursor> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use cairn_sync::{
-    HubId, RecordId,
-    change::Change,
+    ChangeId, HubId, RecordId,
+    change::{Change, Seen},
     round::{self, Local},
     wire::{Cursor, MAX_CHANGES, Request, ScopeId},
 };
@@ -41,6 +41,7 @@ struct Prepared {
     hub: HubId,
     ticket: u64,
     waiting: Vec<(i64, Change)>,
+    seen: Vec<(ChangeId, Seen)>,
     cursors: BTreeMap<ScopeId, Cursor>,
 }
 
@@ -59,6 +60,10 @@ impl Local for Prepared {
 
     fn waiting(&self, limit: usize) -> Vec<Change> {
         self.waiting.iter().take(limit).map(|(_, change)| change.clone()).collect()
+    }
+
+    fn seen(&self) -> Vec<(ChangeId, Seen)> {
+        self.seen.clone()
     }
 
     fn cursors(&self) -> BTreeMap<ScopeId, Cursor> {
@@ -112,6 +117,7 @@ pub(super) fn request(desk: &mut Desk<'_>, random: [u8; 16], limit: u32) -> Resu
         hub: hub(connection, desk.hub)?,
         ticket: ticket(connection)?,
         waiting: waiting(connection, &cursors)?,
+        seen: seen(connection, &cursors)?,
         cursors,
     };
     let request = round::request(&local, random, limit);
@@ -129,9 +135,7 @@ fn waiting(connection: &Connection, chosen: &BTreeMap<ScopeId, Cursor>) -> Resul
     let mut rows = statement.query([MAX_LOOKED_AT as i64])?;
     let mut wanted: Vec<(i64, RecordId)> = Vec::new();
     while let Some(row) = rows.next()? {
-        let Some(kind) = kind_of(row.get(2)?) else { continue };
-        let project = if kind == cairn_sync::Kind::Project { None } else { id_or_none(row, 3)? };
-        if chosen.contains_key(&ScopeId::from(project)) {
+        if is_chosen(row, 2, chosen)? {
             wanted.push((row.get(0)?, id(row, 1)?));
         }
         if wanted.len() >= MAX_CHANGES {
@@ -156,4 +160,29 @@ fn waiting(connection: &Connection, chosen: &BTreeMap<ScopeId, Cursor>) -> Resul
         changes.push((seq, from_json(&text)?));
     }
     Ok(changes)
+}
+
+/// What the makers of the waiting changes of the chosen scopes had seen, as far as it was put into words: before anything
+/// newer is taken in of a record it is, so nothing has been done to the records of the others that they do not know of.
+fn seen(connection: &Connection, chosen: &BTreeMap<ScopeId, Cursor>) -> Result<Vec<(ChangeId, Seen)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT p.body, r.kind, r.scope FROM prepared p JOIN outbox o ON o.seq = p.seq \
+         JOIN records r ON r.id = o.record",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut seen = Vec::new();
+    while let Some(row) = rows.next()? {
+        if is_chosen(row, 1, chosen)? {
+            let change: Change = from_json(&row.get::<_, String>(0)?)?;
+            seen.push((change.id, change.seen));
+        }
+    }
+    Ok(seen)
+}
+
+/// Whether a record whose kind and scope stand in columns `at` and the next is of a chosen scope.
+fn is_chosen(row: &rusqlite::Row<'_>, at: usize, chosen: &BTreeMap<ScopeId, Cursor>) -> Result<bool> {
+    let Some(kind) = kind_of(row.get(at)?) else { return Ok(false) };
+    let project = if kind == cairn_sync::Kind::Project { None } else { id_or_none(row, at + 1)? };
+    Ok(chosen.contains_key(&ScopeId::from(project)))
 }
