@@ -154,6 +154,11 @@ impl Tree {
                 Some(watchdog)
             }
             Ok(None) => None,
+            // As on the appliance: systemd took it over from the initramfs, and feeds it as long as it lives itself.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                watchdogs.push("hardware, by the service manager".to_owned());
+                None
+            }
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "the hardware watchdog is not fed by us");
                 None

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Read,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -28,6 +29,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Longest file that is read, bytes.
 const MAX_FILE: u64 = 64 * 1024;
 
+/// What a person can do about a card whose data partition did not come up; the log says why.
+const NOT_MOUNTED: &str = "The data partition is not in use; what was written is still on the card. Switch off and on \
+                           again. If this stays, copy the card first.";
+
 /// Shows it until the unit is stopped.
 pub(super) fn run(folder: &Folder, paths: &DeviceArguments) -> Result<(), Failure> {
     let facts = Facts::read(&paths.root).ok();
@@ -51,6 +56,10 @@ fn screen(folder: &Folder, paths: &DeviceArguments) -> Screen {
     let told: Option<AddressFile> = read(&folder.address()).and_then(|text| serde_json::from_str(&text).ok());
     let trouble = read(&paths.run.join(TROUBLE)).unwrap_or_default();
     let mut findings: Vec<String> = trouble.lines().map(str::to_owned).collect();
+    // In a folder of somebody's computer there is no partition to miss.
+    if paths.root == Path::new("/") && !is_partition(folder.root(), &paths.root) {
+        findings.insert(0, NOT_MOUNTED.to_owned());
+    }
     let ready = told.is_some();
     let mut screen = Screen {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -82,6 +91,12 @@ fn screen(folder: &Folder, paths: &DeviceArguments) -> Screen {
     }
     screen.qr = screen.pages.first().map(|page| qr_code(page)).unwrap_or_default();
     screen
+}
+
+/// Whether `folder` lies on another file system than `root`.
+fn is_partition(folder: &Path, root: &Path) -> bool {
+    let device = |path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    matches!((device(folder), device(root)), (Some(one), Some(other)) if one != other)
 }
 
 fn read(path: &Path) -> Option<String> {
@@ -121,5 +136,14 @@ mod tests {
         assert_eq!(screen.claim_code.as_deref(), Some("ABCD2345"));
         assert_eq!(screen.findings.len(), 2);
         assert!(screen.qr.lines().count() > 10);
+    }
+
+    #[test]
+    fn a_folder_is_told_from_a_partition() {
+        assert!(is_partition(Path::new("/proc"), Path::new("/")));
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("data")).unwrap();
+        assert!(!is_partition(&folder.path().join("data"), folder.path()));
+        assert!(!is_partition(&folder.path().join("none"), folder.path()));
     }
 }
