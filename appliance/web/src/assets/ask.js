@@ -137,7 +137,11 @@ const write = async () => {
       state.textContent = t("ask_restarted");
     },
     text: (event) => {
-      if (state.textContent !== t("ask_writing")) state.textContent = t("ask_writing");
+      if (state.textContent !== t("ask_writing")) {
+        state.textContent = t("ask_writing");
+        // A hub without a model writes nothing that could be wrong.
+        answer.querySelector("[data-check]").hidden = false;
+      }
       loose.textContent += event.text.replace(/\s*\[\d+\]/g, "");
     },
     sentence,

@@ -219,7 +219,7 @@ fn answered(p: &Page, text: &str, hits: &[Hit], verdict: Verdict, write: bool) -
                         p class="hint" { (l.t(K::AskWriteAnswerHint)) }
                     }
                 }
-                p class="legend" { (icon("info")) span { (l.t(K::AskCheck)) " " span class="unsupported" { (l.t(K::AskUnsupportedLegend)) } } }
+                p class="legend" data-check hidden[!write] { (icon("info")) span { (l.t(K::AskCheck)) " " span class="unsupported" { (l.t(K::AskUnsupportedLegend)) } } }
             }
             (where_answered(p))
         }
