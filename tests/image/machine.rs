@@ -203,10 +203,9 @@ impl Machine {
     ) -> Result<String> {
         let what = format!("the console says {parts:?}");
         let said = wait::until(&what, within, async || {
-            let serial = self.serial();
-            let news = serial.get(serial.floor_char_boundary(from)..).unwrap_or_default();
+            let news = self.serial_since(from);
             if parts.iter().all(|part| news.contains(part)) {
-                return Some(Ok(news.to_owned()));
+                return Some(Ok(news));
             }
             match self.process.try_wait() {
                 Ok(Some(status)) => Some(Err(anyhow::anyhow!("the machine ended with {status}"))),
@@ -220,6 +219,12 @@ impl Machine {
     /// What the serial port said so far.
     pub(crate) fn serial(&self) -> String {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// What it said from byte `from` on.
+    pub(crate) fn serial_since(&self, from: usize) -> String {
+        let mut serial = self.serial();
+        serial.split_off(serial.floor_char_boundary(from))
     }
 
     /// Waits until the serial port says something.
