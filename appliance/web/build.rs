@@ -148,7 +148,10 @@ fn write_enum<'a>(
     doc: &str,
     keys: impl Iterator<Item = &'a String> + Clone,
 ) -> Result<(), std::fmt::Error> {
-    writeln!(code, "/// {doc}\n#[derive(Debug, Clone, Copy, PartialEq, Eq)]\npub(crate) enum {name} {{")?;
+    writeln!(
+        code,
+        "/// {doc}\n#[allow(clippy::enum_variant_names)] // a name is the key of a text\n#[derive(Debug, Clone, Copy, PartialEq, Eq)]\npub(crate) enum {name} {{"
+    )?;
     for key in keys.clone() {
         writeln!(code, "    /// `{key}`\n    {},", camel(key))?;
     }

@@ -14,11 +14,8 @@ use crate::run::{output, tool};
 pub fn check(root: &Path) -> Result<()> {
     let (mut programs, mut names) = (Vec::new(), BTreeSet::new());
     walk(root, &mut |path| {
-        if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
-            if name.contains(".so") {
-                names.insert(name.to_owned());
-            }
-        }
+        let name = path.file_name().and_then(|name| name.to_str());
+        names.extend(name.filter(|name| name.contains(".so")).map(str::to_owned));
         let meta = fs::symlink_metadata(path)?;
         if meta.is_file() && meta.len() > 64 && !path.to_string_lossy().contains(".ko") {
             let mut magic = [0; 4];

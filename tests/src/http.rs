@@ -12,7 +12,6 @@ pub fn client() -> Result<Client> {
 }
 
 /// A client to be configured.
-#[must_use]
 pub fn builder() -> ClientBuilder {
     // The product installs its provider of cryptography itself; the first one stays, whoever installs it.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();

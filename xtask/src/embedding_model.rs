@@ -120,8 +120,10 @@ impl Safetensors {
     fn floats(&mut self, name: &str, elements: u64) -> Result<Vec<f32>> {
         let entry = self.table.get(name).with_context(|| format!("the weights lack {name}"))?;
         ensure!(entry["dtype"] == "F32", "{name} is not stored as F32");
-        let start = entry["data_offsets"][0].as_u64().context("a tensor without a place")?;
-        let end = entry["data_offsets"][1].as_u64().context("a tensor without an end")?;
+        let start =
+            entry.pointer("/data_offsets/0").and_then(Json::as_u64).context("a tensor without a place")?;
+        let end =
+            entry.pointer("/data_offsets/1").and_then(Json::as_u64).context("a tensor without an end")?;
         ensure!(end.checked_sub(start) == Some(elements * 4), "{name} does not have {elements} elements");
         self.file.seek(SeekFrom::Start(self.data + start))?;
         let mut bytes = vec![0; usize::try_from(elements * 4)?];

@@ -27,7 +27,7 @@ pub(crate) fn pairs(binary: &Path, before: Option<&Path>) -> Result<Vec<String>>
     packages::install(packages::IMAGE)?;
     packages::install(packages::OTA_BENCH)?;
     let work = root().join("build/ota-bench");
-    let now = slot(&work, "now", &root(), binary)?;
+    let now = slot(&work, "now", root(), binary)?;
     let month = checkout(&work, "month", |text| {
         let text = text.replace(&format!("\"{RELEASE}-updates\", "), "");
         let security = text.find("[[source]]\nuri = \"http://deb.debian.org/debian-security\"");
@@ -39,7 +39,7 @@ pub(crate) fn pairs(binary: &Path, before: Option<&Path>) -> Result<Vec<String>>
     let pair = |name: &str, old: &Path| format!("{name}={}={}", old.display(), now.display());
     let mut pairs = Vec::new();
     if let Some(before) = before {
-        pairs.push(pair("only `cairn` rebuilt", &slot(&work, "before", &root(), before)?));
+        pairs.push(pair("only `cairn` rebuilt", &slot(&work, "before", root(), before)?));
     }
     pairs.push(pair("packages since the point release", &slot(&work, "month", &month, binary)?));
     pairs.push(pair("new base release", &slot(&work, "base", &base, binary)?));

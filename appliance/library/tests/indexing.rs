@@ -1,4 +1,11 @@
 //! The indexer: hostile files, retries, deletion, and a process that is killed in the middle.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 #![allow(missing_docs)]
 
 mod library_support;

@@ -1,4 +1,11 @@
 //! Search over real documents: words, meaning, both, and what happens when the model is missing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 #![allow(missing_docs)]
 
 mod library_support;
@@ -97,7 +104,7 @@ async fn a_megabyte_is_searchable_within_two_seconds() {
             line % 97,
             line % 13
         ));
-        if line % 12 == 0 {
+        if line.is_multiple_of(12) {
             text.push_str("\n\n");
         }
         line += 1;

@@ -1,5 +1,13 @@
 //! Forms work without scripts: opened, filled in, sent, and shown again where something is wrong.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod pages_support;
 
 use axum::{body::Body, http::Request};

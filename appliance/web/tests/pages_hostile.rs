@@ -1,5 +1,13 @@
 //! What people write is shown and never run, wherever it is shown.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod pages_support;
 
 use cairn_sync::{Kind, Value};

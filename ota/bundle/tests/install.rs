@@ -1,5 +1,13 @@
 //! From a bundle or a delta to a finished slot: all of it, nothing twice, never more than the bundle.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod common;
 
 use cairn_bundle::{DeltaListing, InPlace, LocalChunks, Origin, Path, PayloadKind, Plan};

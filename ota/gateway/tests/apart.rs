@@ -1,5 +1,13 @@
 //! Communities are kept apart by PostgreSQL itself.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use cairn_gateway::{db::Db, store::hubs};

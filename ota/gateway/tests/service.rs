@@ -1,5 +1,13 @@
 //! What lies around rounds: live events across instances, files, the time, limits, the fleet page, going away.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::time::Duration;

@@ -1,6 +1,14 @@
 //! The table of attacks of the TUF specification (section 1.5.2), each refused for the right reason and without a trace in the
 //! trust store.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod common;
 
 use std::{path::Path, sync::Arc, time::Duration};

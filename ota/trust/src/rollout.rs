@@ -61,7 +61,7 @@ impl Rollout {
     /// When the turn of a hub comes, in seconds since 1970.
     #[must_use]
     pub fn turn(&self, seed: Seed, version: &str) -> u64 {
-        let part = u128::from(self.duration) * u128::from(seed.place(version)) >> 32;
+        let part = (u128::from(self.duration) * u128::from(seed.place(version))) >> 32;
         self.start.saturating_add(u64::try_from(part).unwrap_or(u64::MAX))
     }
 

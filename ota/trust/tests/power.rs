@@ -1,5 +1,13 @@
 //! The trust store when the power goes: at every operation, with everything that may be left behind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::{
     collections::BTreeMap,
     io,

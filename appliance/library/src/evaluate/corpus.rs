@@ -238,7 +238,10 @@ fn write(store: &Store, bytes: &[u8]) -> Result<BlobId, EvaluateError> {
     Ok(writer.finish()?)
 }
 
-fn read_file(path: &Path) -> Result<(Vec<u8>, Vec<Block>, Option<String>), EvaluateError> {
+/// A file's bytes, its blocks and its title.
+type ReadFile = (Vec<u8>, Vec<Block>, Option<String>);
+
+fn read_file(path: &Path) -> Result<ReadFile, EvaluateError> {
     let bytes =
         fs::read(path).map_err(|source| EvaluateError::Io { what: path.display().to_string(), source })?;
     let hint = Hint::from_name(path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default());

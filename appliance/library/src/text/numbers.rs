@@ -82,7 +82,7 @@ pub(crate) fn numbers(text: &str) -> BTreeSet<String> {
         let from = rest.get(start..).unwrap_or_default();
         let end = from
             .char_indices()
-            .find(|&(at, c)| !c.is_ascii_digit() && !(matches!(c, '.' | ',') && digit_follows(from, at)))
+            .find(|&(at, c)| !(c.is_ascii_digit() || matches!(c, '.' | ',') && digit_follows(from, at)))
             .map_or(from.len(), |(at, _)| at);
         let (token, after) = from.split_at(end);
         read(token, &mut found);

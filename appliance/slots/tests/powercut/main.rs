@@ -48,7 +48,7 @@ fn prove(story: &Story, fault: Fault, proof: &mut Proof) {
             for second in 0..=SECOND_CUTS {
                 let seed = at * 1000 + fate * 10 + second;
                 let mut random = Random::new(seed);
-                let mut hub = Hub::new(blank.clone(), &releases, story, fault);
+                let mut hub = Hub::new(blank.clone(), releases, story, fault);
                 let mut cut = |hub: &mut Hub<'_>, at: u64, fate: u64, random: &mut Random| {
                     hub.card.power_until(at);
                     match hub.live() {
@@ -155,7 +155,7 @@ fn a_slot_that_was_tampered_with_is_not_tried() {
     let story = &stories()[0];
     let mut random = Random::new(7);
     for _ in 0..200 {
-        let mut hub = Hub::new(Card::new(&releases[0]), &releases, story, Fault::None);
+        let mut hub = Hub::new(Card::new(&releases[0]), releases, story, Fault::None);
         let (payload, at) = hub.tamper(&mut random);
         let refused = hub.try_tampered();
         assert!(refused.contains("does not hold what was signed"), "{payload} byte {at}: {refused}");

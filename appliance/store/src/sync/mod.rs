@@ -87,7 +87,7 @@ impl Store {
             if request.request != reply.request {
                 return Ok(Ok(TakenIn::Stale));
             }
-            Ok(intake::reply(desk, &request, reply).map(|taken| taken.map(TakenIn::Done))?)
+            intake::reply(desk, &request, reply).map(|taken| taken.map(TakenIn::Done))
         });
         Ok(done.await??)
     }
@@ -115,7 +115,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn sync_checksums(&self) -> Result<BTreeMap<ScopeId, Checksum>> {
-        self.ask(|connection| scopes::checksums(connection)).await
+        self.ask(scopes::checksums).await
     }
 
     /// Marks everything held of a scope as stale until it comes again.

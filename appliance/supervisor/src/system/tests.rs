@@ -29,7 +29,7 @@ impl Card {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let payloads =
-            [vec![0xB0; 4096], (0..40_000_u32).map(|number| (number * number >> 7) as u8).collect()];
+            [vec![0xB0; 4096], (0..40_000_u32).map(|number| ((number * number) >> 7) as u8).collect()];
         let source =
             |bytes: &'static Vec<u8>| write::Source { bytes, length: bytes.len() as u64, verity: None };
         let leaked: &'static [Vec<u8>; 2] = Box::leak(Box::new(payloads.clone()));

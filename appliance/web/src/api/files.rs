@@ -132,6 +132,7 @@ pub(super) async fn upload(
         ("If-Match" = Option<String>, Header, description = "The version of the document that was seen, in quotes.")),
     request_body(content = inline(Vec<u8>), content_type = "application/octet-stream", description = "The file's bytes; their type in Content-Type."),
     responses((status = 200, description = "The document.", body = Received)))]
+#[allow(clippy::too_many_arguments, reason = "each is a part of the request")]
 pub(super) async fn replace(
     State(hub): State<Hub>,
     CurrentViewer(viewer): CurrentViewer,
