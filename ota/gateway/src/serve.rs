@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use crate::http::{Shared, router};
@@ -16,6 +17,12 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 pub async fn serve(listener: TcpListener, service: Shared) -> io::Result<()> {
     let drain = service.drain.clone();
     let stopping = drain.clone();
+    // An answer's last packet must not wait for the acknowledgement of the one before.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection answers in larger packets");
+        }
+    });
     let serving = axum::serve(listener, router(service))
         .with_graceful_shutdown(async move { stopping.cancelled().await });
     tokio::select! {
