@@ -173,7 +173,10 @@ async fn much_used_beginnings_are_known_after_a_restart() {
     let config = || ServeConfig { prefixes: Some(prefixes.clone()), ..config(folder.path()) };
     let instructions = format!("Answer from these passages only. {}", PASSAGE.repeat(4));
     let ask = |question: &str| GenerateRequest {
-        messages: vec![ChatMessage::new(ChatRole::User, format!("{instructions} {question}"))],
+        messages: vec![
+            ChatMessage::new(ChatRole::System, instructions.clone()),
+            ChatMessage::new(ChatRole::User, format!("{PASSAGE} {question}")),
+        ],
         max_tokens: 8,
         ..GenerateRequest::default()
     };
@@ -191,13 +194,18 @@ async fn much_used_beginnings_are_known_after_a_restart() {
         tokio::task::yield_now().await;
     }
     let (expected, _) = finish(client.generate(ask("Four?"))).await;
+    let again = client.statistics().await.unwrap().reused_tokens;
+    finish(client.generate(ask("Four?"))).await;
+    let in_memory = client.statistics().await.unwrap().reused_tokens - again;
     task.abort();
 
     let client = InferenceClient::new();
     let task = start(&client, config());
     let (text, _) = finish(client.generate(ask("Four?"))).await;
     assert_eq!(text, expected);
-    assert!(client.statistics().await.unwrap().reused_tokens >= 64);
+    let reused = client.statistics().await.unwrap().reused_tokens;
+    assert!(reused >= 64, "{reused} tokens were known");
+    assert!(reused + 16 < in_memory, "{reused} of {in_memory}: the passage went to disk too");
     task.abort();
 
     // Damaged, it is not believed and goes away.

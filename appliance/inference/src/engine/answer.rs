@@ -28,6 +28,8 @@ pub(super) struct Answering {
     pub(super) reused: usize,
     cache: Cache,
     prompt: Vec<u32>,
+    /// Tokens at its beginning that are instructions: nothing of them was written or asked by people here.
+    instructions: usize,
     /// The token written last, which is not in the cache yet, and a draft of what follows it.
     pending: Vec<u32>,
     drafter: Drafter,
@@ -54,6 +56,15 @@ pub(super) enum Step {
     Done(String, GenerateEvent),
     /// It cannot go on.
     Failed(InferenceError),
+}
+
+/// How many tokens the prompt shares with one that has the same instructions and another question.
+fn instructions(messages: &[ChatMessage], loaded: &Loaded, prompt: &[u32]) -> usize {
+    let system = messages.iter().filter(|message| message.role == ChatRole::System).cloned();
+    let another: Vec<ChatMessage> = system.chain([ChatMessage::new(ChatRole::User, "?")]).collect();
+    let rendered =
+        loaded.template.render(&another).and_then(|text| loaded.tokenizer.encode(&text, true, true));
+    rendered.map_or(0, |another| another.iter().zip(prompt).take_while(|(a, b)| a == b).count())
 }
 
 impl Answering {
@@ -86,6 +97,7 @@ impl Answering {
         let room = context - prompt.len();
         let most = request.max_tokens.min(u32::try_from(room).unwrap_or(u32::MAX));
         let capacity = prompt.len() + most as usize;
+        let instructions = instructions(&messages, &loaded, &prompt);
         let (cache, reused) = kept.take(&loaded, &prompt, capacity).map_err(refused)?;
         Ok(Self {
             id,
@@ -93,6 +105,7 @@ impl Answering {
             reused,
             cache,
             prompt,
+            instructions,
             pending: Vec::new(),
             drafter: Drafter::default(),
             drafted: 0,
@@ -206,8 +219,9 @@ impl Answering {
     }
 
     /// What it has read and written, for others that begin alike.
-    pub(super) fn into_cache(self) -> (Arc<Loaded>, Cache) {
-        (self.loaded, self.cache)
+    /// Leaves what was read and written to be kept.
+    pub(super) fn leave(self, kept: &mut Kept) {
+        kept.keep(self.loaded, self.cache, self.instructions);
     }
 
     pub(super) fn count(&self, statistics: &mut Statistics) {

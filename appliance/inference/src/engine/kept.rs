@@ -21,8 +21,18 @@ struct Entry {
     /// How many conversations began like it, and with how many tokens all of them.
     uses: u32,
     shared: usize,
+    /// Tokens from its beginning that are instructions. Only they go to disk: what follows are passages and questions, which
+    /// must not outlive their deletion there.
+    instructions: usize,
     /// Tokens from its beginning that are on disk.
     saved: usize,
+}
+
+impl Entry {
+    /// Tokens from its beginning that are worth a file.
+    fn lasting(&self) -> usize {
+        self.shared.min(self.instructions)
+    }
 }
 
 /// The caches, the one used last at the end.
@@ -70,9 +80,9 @@ impl Kept {
     }
 
     /// Keeps what an answer has read and written, within the limits.
-    pub(super) fn keep(&mut self, loaded: Arc<Loaded>, cache: Cache) {
+    pub(super) fn keep(&mut self, loaded: Arc<Loaded>, cache: Cache, instructions: usize) {
         // What the new one begins with holds nothing that the new one does not.
-        let mut entry = Entry { loaded, cache, uses: 0, shared: 0, saved: 0 };
+        let mut entry = Entry { loaded, cache, uses: 0, shared: 0, instructions, saved: 0 };
         self.entries.retain(|old| {
             let same = Arc::ptr_eq(&old.loaded, &entry.loaded);
             let covered = same && entry.cache.tokens().starts_with(old.cache.tokens());
@@ -95,7 +105,7 @@ impl Kept {
         let Some(shelf) = &self.shelf else { return };
         for cache in shelf.load(loaded, context, MAX_BYTES / 2) {
             let saved = cache.len();
-            self.keep(Arc::clone(loaded), cache);
+            self.keep(Arc::clone(loaded), cache, saved);
             if let Some(entry) = self.entries.last_mut() {
                 entry.saved = saved;
             }
@@ -106,13 +116,13 @@ impl Kept {
     pub(super) fn save_one(&mut self) {
         let Some(shelf) = &self.shelf else { return };
         let wanted = |entry: &&mut Entry| {
-            entry.uses >= USES_BEFORE_SAVED && entry.shared >= LEAST_SAVED && entry.shared > entry.saved
+            entry.uses >= USES_BEFORE_SAVED && entry.lasting() >= LEAST_SAVED && entry.lasting() > entry.saved
         };
         let Some(entry) = self.entries.iter_mut().find(wanted) else { return };
         // Tried once, whatever came of it: a full card must not be written to again and again.
-        entry.saved = entry.shared;
-        match shelf.save(&entry.loaded, &entry.cache, entry.shared) {
-            Ok(()) => tracing::debug!(tokens = entry.shared, "a beginning is kept on disk"),
+        entry.saved = entry.lasting();
+        match shelf.save(&entry.loaded, &entry.cache, entry.saved) {
+            Ok(()) => tracing::debug!(tokens = entry.saved, "a beginning is kept on disk"),
             Err(error) => tracing::warn!(%error, "a beginning cannot be kept on disk"),
         }
     }

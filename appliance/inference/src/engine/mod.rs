@@ -265,8 +265,7 @@ impl Engine {
         if let Some(index) = self.active.iter().position(|answer| answer.id == id) {
             let answer = self.active.remove(index);
             self.statistics.cancelled += 1;
-            let (loaded, cache) = answer.into_cache();
-            self.kept.keep(loaded, cache);
+            answer.leave(&mut self.kept);
             self.tell_places();
         }
     }
@@ -488,8 +487,7 @@ impl Engine {
                 }
                 let answer = self.active.remove(index);
                 answer.count(&mut self.statistics);
-                let (loaded, cache) = answer.into_cache();
-                self.kept.keep(loaded, cache);
+                answer.leave(&mut self.kept);
                 self.tell(id, done);
                 self.tell_places();
             }

@@ -1,5 +1,5 @@
-//! Beginnings of conversations that are asked for again and again (instructions, much used passages), on disk: the first
-//! question after a restart starts as fast as the last one before it.
+//! Instructions that conversations begin with again and again, on disk: the first question after a restart starts as fast as
+//! the last one before it.
 //!
 //! A file holds the tokens and their keys and values. It is read only for the very model file and kernel layout that it was
 //! written with, and only when its checksum is right; anything else is removed. Written rarely, because cards wear: a beginning
@@ -17,7 +17,7 @@ use crate::{
     model::{Cache, Config},
 };
 
-const MAGIC: [u8; 8] = *b"cairnkv1";
+const MAGIC: [u8; 8] = *b"cairnkv2";
 /// All files together, bytes; the ones that were used least lately go first.
 const MAX_BYTES: u64 = 256 << 20;
 const MAX_FILES: usize = 32;

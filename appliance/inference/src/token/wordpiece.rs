@@ -2,10 +2,8 @@
 //! others are not (the reverse of BERT's own vocabulary file).
 
 use tokenizers::{
-    Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
-    models::{bpe::Vocab, wordpiece::WordPiece as Matcher},
-    normalizers::BertNormalizer,
-    pre_tokenizers::bert::BertPreTokenizer,
+    NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    normalizers::BertNormalizer, pre_tokenizers::bert::BertPreTokenizer,
 };
 
 use super::{Kind, MAX_TEXT_BYTES, Vocabulary};
@@ -18,7 +16,7 @@ const MAX_WORD_CHARS: usize = 100;
 const UNKNOWN: &str = "[UNK]";
 
 pub(crate) struct WordPiece {
-    matcher: Matcher,
+    pieces: Pieces,
     normalizer: BertNormalizer,
     begin: u32,
     end: u32,
@@ -41,27 +39,8 @@ impl WordPiece {
                 .ok_or_else(|| ModelError::Missing(format!("the token {fallback}")))
         };
         let (begin, end) = (id("cls_token_id", "[CLS]")?, id("seperator_token_id", "[SEP]")?);
-        let tokens: Vocab = (0_u32..)
-            .zip(vocabulary.texts.iter().zip(&vocabulary.kinds))
-            .map(|(id, (text, kind))| {
-                let text = match (text.strip_prefix(WORD_START), kind) {
-                    (Some(word), _) => word.to_owned(),
-                    (None, Kind::Normal) => format!("##{text}"),
-                    (None, _) => text.clone(),
-                };
-                (text, id)
-            })
-            .collect();
-        if !tokens.contains_key(UNKNOWN) {
-            return Err(ModelError::Missing(format!("the token {UNKNOWN}")));
-        }
-        let matcher = Matcher::builder()
-            .vocab(tokens)
-            .unk_token(UNKNOWN.to_owned())
-            .max_input_chars_per_word(MAX_WORD_CHARS)
-            .build()
-            .map_err(|error| ModelError::Tokenizer(error.to_string()))?;
-        Ok(Self { matcher, normalizer: BertNormalizer::new(true, true, None, true), begin, end })
+        let pieces = Pieces::of(&vocabulary)?;
+        Ok(Self { pieces, normalizer: BertNormalizer::new(true, true, None, true), begin, end })
     }
 
     /// Tokens of a text between the begin and end tokens, cut after `limit` tokens in all.
@@ -82,10 +61,112 @@ impl WordPiece {
             if tokens.len() + 1 >= limit {
                 break;
             }
-            tokens.extend(self.matcher.tokenize(word).map_err(broken)?.into_iter().map(|token| token.id));
+            self.pieces.split(word, &mut tokens);
         }
         tokens.truncate(limit.saturating_sub(1));
         tokens.push(self.end);
         Ok(tokens)
+    }
+}
+
+/// The vocabulary as one text and its order: a tenth of what the same words take as keys of a map, in a process that
+/// keeps them for years.
+struct Pieces {
+    /// All pieces one after the other, by id, without the mark.
+    text: String,
+    /// Where each ends in it, and whether it continues a word.
+    ends: Vec<(u32, bool)>,
+    /// Ids by (whether it continues a word, text).
+    sorted: Vec<u32>,
+    unknown: u32,
+}
+
+impl Pieces {
+    fn of(vocabulary: &Vocabulary) -> Result<Self, ModelError> {
+        let mut pieces = Self { text: String::new(), ends: Vec::new(), sorted: Vec::new(), unknown: 0 };
+        for (text, kind) in vocabulary.texts.iter().zip(&vocabulary.kinds) {
+            let begins = text.strip_prefix(WORD_START);
+            pieces.text.push_str(begins.unwrap_or(text));
+            let end = u32::try_from(pieces.text.len())
+                .map_err(|_| ModelError::Tokenizer("the vocabulary is too large".into()))?;
+            pieces.ends.push((end, begins.is_none() && *kind == Kind::Normal));
+        }
+        pieces.text.shrink_to_fit();
+        let mut sorted: Vec<u32> = (0..).take(pieces.ends.len()).collect();
+        sorted.sort_by(|a, b| pieces.key(*a).cmp(&pieces.key(*b)));
+        pieces.sorted = sorted;
+        pieces.unknown =
+            pieces.find(false, UNKNOWN).ok_or_else(|| ModelError::Missing(format!("the token {UNKNOWN}")))?;
+        Ok(pieces)
+    }
+
+    fn key(&self, id: u32) -> (bool, &str) {
+        let id = id as usize;
+        let begin = id.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |(end, _)| *end);
+        let (end, continues) = self.ends.get(id).copied().unwrap_or_default();
+        (continues, self.text.get(begin as usize..end as usize).unwrap_or_default())
+    }
+
+    fn find(&self, continues: bool, piece: &str) -> Option<u32> {
+        let at = self.sorted.binary_search_by(|id| self.key(*id).cmp(&(continues, piece))).ok()?;
+        self.sorted.get(at).copied()
+    }
+
+    /// Cuts a word into the longest pieces from its beginning on; one that cannot be cut is unknown as a whole.
+    fn split(&self, word: &str, tokens: &mut Vec<u32>) {
+        let before = tokens.len();
+        let mut rest = word;
+        let known = word.chars().count() <= MAX_WORD_CHARS;
+        while known && !rest.is_empty() {
+            let continues = rest.len() < word.len();
+            let longest = rest.char_indices().rev().find_map(|(at, c)| {
+                let (piece, after) = rest.split_at(at + c.len_utf8());
+                Some((self.find(continues, piece)?, after))
+            });
+            let Some((id, after)) = longest else { break };
+            tokens.push(id);
+            rest = after;
+        }
+        if !known || !rest.is_empty() {
+            tokens.truncate(before);
+            tokens.push(self.unknown);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(of: &[(&str, Kind)]) -> Pieces {
+        let texts = of.iter().map(|(text, _)| (*text).to_owned()).collect();
+        let kinds = of.iter().map(|(_, kind)| *kind).collect();
+        let (bos, eos, unknown) = (None, None, None);
+        Pieces::of(&Vocabulary { texts, kinds, special: Vec::new(), bos, eos, unknown, add_bos: false })
+            .unwrap()
+    }
+
+    #[test]
+    fn words_are_cut_into_the_longest_pieces() {
+        let pieces = pieces(&[
+            (UNKNOWN, Kind::Unknown),
+            ("\u{2581}un", Kind::Normal),
+            ("\u{2581}unaff", Kind::Normal),
+            ("able", Kind::Normal),
+            ("aff", Kind::Normal),
+            ("\u{2581}é", Kind::Normal),
+        ]);
+        let split = |word: &str| {
+            let mut tokens = vec![99];
+            pieces.split(word, &mut tokens);
+            tokens.split_off(1)
+        };
+        assert_eq!(split("unaffable"), [2, 3], "the longest first");
+        assert_eq!(split("un"), [1]);
+        assert_eq!(split("able"), [0], "a piece that continues does not begin a word");
+        assert_eq!(split("unx"), [0], "unknown as a whole");
+        assert_eq!(split("é"), [5]);
+        assert_eq!(split(&"un".repeat(60)), [0], "too long");
+        assert_eq!(split(""), [0; 0]);
     }
 }
