@@ -111,6 +111,8 @@ const STOP_WORDS: &[&str] = &[
     "tell",
     "please",
     "each",
+    "much",
+    "many",
     // Spanish
     "al",
     "algo",
