@@ -358,6 +358,8 @@ async fn a_hub_is_updated_proves_itself_and_goes_back_from_what_is_unfit() {
     assert_eq!(keeper.get(&format!("/api/v1/records/notice/{notice}")).await.status(), 200);
 
     // An unfit version, brought by an upload: it cannot serve its page.
+    let photo = keeper.put("/api/v1/updates/files/photo.jpg", b"no part of a repository".to_vec()).await;
+    assert_eq!(photo.status(), 422);
     workshop.publish("1.2.0", NOWHERE);
     for part in ["metadata", "targets"] {
         for file in fs::read_dir(workshop.repository().join(part)).unwrap().flatten() {

@@ -103,8 +103,14 @@ pub(super) async fn upload(
 ) -> Result<StatusCode, Problem> {
     keeper(&viewer)?;
     let announced = crate::middleware::announced_length(&headers);
-    take(&hub, &name, announced, body.into_data_stream()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    if take(&hub, &name, announced, body.into_data_stream()).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        let told = format!(
+            "{name:?} is no file of a repository: metadata end in \".json\", other names begin with a hash"
+        );
+        Err(Problem::new(ProblemKind::Invalid, told))
+    }
 }
 
 /// Where a file of a repository belongs, by its name alone: metadata are JSON, and every other file's name begins with its hash.
