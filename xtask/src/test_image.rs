@@ -26,7 +26,8 @@ pub(crate) fn run(args: &TestImageArgs) -> Result<()> {
     setup::test_runner()?;
     let (card, bootloader) = image::for_qemu(&image::folder(), args.binary.clone(), args.quick)?;
     let mut tests = cargo("nextest");
-    tests.args(["run", "--package", "cairn-tests", "--test", "image", "--ignore-default-filter"]);
+    // The whole workspace, so that what `cargo xtask test` has compiled fits.
+    tests.args(["run", "--workspace", "--test", "image", "--ignore-default-filter"]);
     tests.args(&args.filter).env("CAIRN_CARD", card).env("CAIRN_BOOTLOADER", bootloader);
     step::show("Booting the card", &mut tests)
 }
