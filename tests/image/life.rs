@@ -226,6 +226,11 @@ async fn a_new_card_boots_to_its_page_and_keeps_what_is_written() {
     assert!(!machine.serial().contains("formatting"), "a card in use was formatted");
     assert!(machine.serial().contains("copies=10"));
 
+    assert!(
+        !machine.serial().contains("file system grows"),
+        "a file system that fills its partition was grown"
+    );
+
     // A keeper restarts it from the page: everything ends in order.
     let from = machine.serial().len();
     let browser = sign_in(&machine).await.unwrap();
@@ -309,11 +314,18 @@ async fn the_hub_runs_from_slot_b_as_well() {
     assert!(home.contains("Mill Valley"), "the page does not bear the hub's name");
     assert_eq!(unexplained(&machine.serial(), &[]), Vec::<String>::new());
 
-    // Whoever holds the card resets the hub without a password, once.
+    // Copied to a larger card, it uses all of it. Whoever holds the card resets the hub without a password, once.
     drop(machine);
+    card.set_size(CARD + (512 << 20)).unwrap();
     card.put_on_boot_partition("reset", "").unwrap();
     let mut machine = card.start("reset-by-file").unwrap();
-    machine.until_it_says_after(0, &["factory reset: everything", CLAIM], STARTS_WITHIN).await.unwrap();
+    let told = [
+        "the data partition grows",
+        "the data file system grows by 51",
+        "factory reset: everything",
+        CLAIM,
+    ];
+    machine.until_it_says_after(0, &told, STARTS_WITHIN).await.unwrap();
     assert!(!card.boot_partition().unwrap().contains("reset"), "the file is still there");
     assert_eq!(unexplained(&machine.serial(), &[]), Vec::<String>::new());
 }

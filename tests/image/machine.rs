@@ -45,8 +45,13 @@ impl Card {
             .arg(card.path())
             .status()?;
         ensure!(copied.success(), "the card cannot be copied");
-        OpenOptions::new().write(true).open(card.path())?.set_len(CARD)?;
+        card.set_size(CARD)?;
         Ok(card)
+    }
+
+    /// What was copied to a larger card has room behind it.
+    pub(crate) fn set_size(&self, bytes: u64) -> Result<()> {
+        Ok(OpenOptions::new().write(true).open(self.path())?.set_len(bytes)?)
     }
 
     pub(crate) fn path(&self) -> PathBuf {

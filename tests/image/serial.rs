@@ -42,6 +42,10 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("Boot failed (err=-14)", "the same"),
     ("fatal: no kernel available", "U-Boot asks QEMU for a kernel before it looks at the card"),
     ("Missing TPMv2 device for EFI_TCG_PROTOCOL", "the machine has no TPM"),
+    (
+        "Unable to finalize remaining DM devices",
+        "the root is verified up to the last instruction that is read from it",
+    ),
     // The kernel's own words.
     ("Kernel command line:", "names what a panic does"),
 ];
