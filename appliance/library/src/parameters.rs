@@ -70,16 +70,16 @@ pub const FUSION: Fusion =
 
 /// With embeddings.
 pub const VERDICT: VerdictModel = VerdictModel {
-    bias: -11.422954,
-    cosine: 8.877479,
-    coverage: 4.4760437,
-    sentence: 9.373768,
+    bias: -11.694709,
+    cosine: 8.02933,
+    coverage: 5.0715923,
+    sentence: 10.090532,
     threshold: 0.6,
 };
 
 /// Without embeddings: by words alone.
 pub const VERDICT_BY_WORDS: VerdictModel =
-    VerdictModel { bias: -3.8429859, cosine: 0.0, coverage: 7.444104, sentence: 0.0, threshold: 0.6 };
+    VerdictModel { bias: -3.9201815, cosine: 0.0, coverage: 7.5721602, sentence: 0.0, threshold: 0.4 };
 
 /// Marking.
 pub const MARKING: Marking =

@@ -10,7 +10,7 @@ use super::words::Words;
 use crate::error::Result;
 
 /// Most passages that one search by words scores.
-pub(super) const MAX_SCORED: usize = 8_000;
+pub(super) const MAX_SCORED: usize = 4_000;
 
 /// Matches among the candidates, best first. The sign before a column keeps SQLite from handing the condition or the
 /// order to the full-text index, which would score every match first.
