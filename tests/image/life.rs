@@ -319,12 +319,8 @@ async fn the_hub_runs_from_slot_b_as_well() {
     card.set_size(CARD + (512 << 20)).unwrap();
     card.put_on_boot_partition("reset", "").unwrap();
     let mut machine = card.start("reset-by-file").unwrap();
-    let told = [
-        "the data partition grows",
-        "the data file system grows by 51",
-        "factory reset: everything",
-        CLAIM,
-    ];
+    let told =
+        ["the data partition grows", "the data file system grows by 51", "factory reset: everything", CLAIM];
     machine.until_it_says_after(0, &told, STARTS_WITHIN).await.unwrap();
     assert!(!card.boot_partition().unwrap().contains("reset"), "the file is still there");
     assert_eq!(unexplained(&machine.serial(), &[]), Vec::<String>::new());
