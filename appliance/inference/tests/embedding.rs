@@ -12,7 +12,8 @@ mod reference;
 
 use std::path::{Path, PathBuf};
 
-use cairn_inference::probe::Embedder;
+use cairn_inference::{EmbedRole, InferenceClient, ServeConfig, probe::Embedder, serve};
+use futures::future::try_join_all;
 use reference::{Reference, workspace};
 
 const SENTENCES: usize = 200;
@@ -89,6 +90,35 @@ fn a_vector_does_not_depend_on_what_it_is_computed_with() {
         let alone = embedder.embed(std::slice::from_ref(text)).unwrap();
         let cosine: f32 = alone[0].iter().zip(together).map(|(a, b)| a * b).sum();
         assert!(cosine > 0.9999, "{cosine} for {text:?}");
+    }
+}
+
+#[tokio::test]
+async fn calls_that_are_embedded_together_each_get_their_own_vectors() {
+    let (client, folder) = (InferenceClient::new(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    client.attach(ours).unwrap();
+    let config =
+        ServeConfig { model_dir: folder.path().to_owned(), embed_model: model(), ..ServeConfig::default() };
+    let task = tokio::spawn(serve(theirs, config));
+    // More texts than one step takes, cut across calls in every way, and a call without any.
+    let text = |number: usize| format!("Shelter {number} opens at {number} and has {} beds.", number * 7);
+    let calls: Vec<Vec<String>> = [1, 1, 3, 0, 6, 1, 2, 1]
+        .iter()
+        .enumerate()
+        .map(|(call, texts)| (0..*texts).map(|at| text(call * 10 + at)).collect())
+        .collect();
+    let asked = calls.iter().map(|texts| client.embed(texts.clone(), EmbedRole::Query));
+    let answers = try_join_all(asked).await.unwrap();
+    task.abort();
+    let embedder = Embedder::open(&model()).unwrap();
+    for (texts, vectors) in calls.iter().zip(&answers) {
+        assert_eq!(texts.len(), vectors.len());
+        for (text, vector) in texts.iter().zip(vectors) {
+            let alone = embedder.embed(std::slice::from_ref(text)).unwrap();
+            let cosine: f32 = alone[0].iter().zip(vector).map(|(a, b)| a * b).sum();
+            assert!(cosine > 0.9999, "{cosine} for {text:?}");
+        }
     }
 }
 

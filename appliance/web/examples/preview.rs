@@ -3,13 +3,7 @@
 //! `cargo run -p cairn-web --example preview -- [PORT]` prints the address, and sign-in names to try. Answers come from a
 //! fixed text; everything else is the real thing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "../tests/pages_support/mod.rs"]
 mod pages_support;

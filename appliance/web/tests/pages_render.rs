@@ -1,13 +1,7 @@
 //! Every page, for everyone, in every language: it renders, is well formed, is fully translated and carries
 //! what every page must carry.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod pages_support;
 

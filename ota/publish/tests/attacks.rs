@@ -1,13 +1,7 @@
 //! The table of attacks of the TUF specification (section 1.5.2), each refused for the right reason and without a trace in the
 //! trust store.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 

@@ -218,8 +218,7 @@ impl Answering {
         Step::Done(text, done)
     }
 
-    /// What it has read and written, for others that begin alike.
-    /// Leaves what was read and written to be kept.
+    /// Leaves what it has read and written to others that begin alike.
     pub(super) fn leave(self, kept: &mut Kept) {
         kept.keep(self.loaded, self.cache, self.instructions);
     }

@@ -100,17 +100,20 @@ impl Embeddings {
         self.passages.retain(|job| job.id != id);
     }
 
-    /// Whether somebody searched a moment ago, and so may again.
+    /// Whether somebody searched a moment ago beside an answer, and so may again.
     pub(super) fn are_asked_for(&self) -> bool {
         self.last_query.is_some_and(|at| at.elapsed() < SEARCHING)
     }
 
-    /// Embeds the next few texts, of several calls where they are small; gives the calls that this finished.
-    pub(super) fn step(&mut self) -> Vec<Done> {
+    /// Embeds the next few texts, of several calls where they are small; gives the calls that this finished. `beside` says
+    /// that answers are under way: a question that is embedded before its own answer begins keeps nobody waiting.
+    pub(super) fn step(&mut self, beside: bool) -> Vec<Done> {
         let lane = if self.queries.is_empty() {
             &mut self.passages
         } else {
-            self.last_query = Some(Instant::now());
+            if beside {
+                self.last_query = Some(Instant::now());
+            }
             &mut self.queries
         };
         let started = Instant::now();

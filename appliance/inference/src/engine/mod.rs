@@ -281,7 +281,7 @@ impl Engine {
     }
 
     fn embed(&mut self) {
-        for done in self.embeddings.step() {
+        for done in self.embeddings.step(!self.active.is_empty()) {
             self.statistics.embedded += done.texts;
             self.statistics.embed_ms += done.millis;
             let answer = done.result.map_or_else(Answer::Failed, Answer::Embeddings);
