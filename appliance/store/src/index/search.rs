@@ -1,12 +1,12 @@
 //! Searching: by words and by meaning, in one snapshot with the permissions.
 
-use std::{collections::HashMap, ops::ControlFlow};
+use std::collections::HashMap;
 
 use cairn_sync::{Kind, RecordId};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::{
-    candidates::{Candidates, MAX_SCORED},
+    candidates::{Candidates, MAX_SCORED, Ranked},
     types::{Location, PassageId, Scored, StoredPassage},
     vectors::{Quantized, Vectors},
     words::Words,
@@ -84,22 +84,28 @@ fn by_words(connection: &Connection, viewer: &Viewer, typed: &str, limit: usize)
     let candidates = Candidates::of(connection, &words, MAX_SCORED)?;
     let mut gate = Gate::new(connection, viewer)?;
     let mut hits: Vec<Scored> = Vec::new();
-    let wanted = [words.every().map(|every| (every, EVERY_WORD)), Some((words.any(), 1.0))];
-    for (expression, weight) in wanted.into_iter().flatten() {
+    let mut take = |ranked: Vec<Ranked>, weight: f32| -> Result<bool> {
         let mut found = 0;
-        candidates.best(connection, &expression, |passage, bm25| {
-            let Some(document) = gate.document(passage)? else { return Ok(ControlFlow::Continue(())) };
+        for (passage, bm25) in ranked {
+            let Some(document) = gate.document(passage)? else { continue };
             found += 1;
             let passage = PassageId(passage);
             if !hits.iter().any(|hit| hit.passage == passage) {
                 #[allow(clippy::cast_possible_truncation)] // a score, not an identity
                 hits.push(Scored { passage, document, score: -bm25 as f32 * weight });
             }
-            Ok(if found < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-        if weight > 1.0 && found >= limit {
-            break;
+            if found >= limit {
+                return Ok(true);
+            }
         }
+        Ok(false)
+    };
+    let enough = match candidates.every(connection)? {
+        Some(every) => take(every, EVERY_WORD)?,
+        None => false,
+    };
+    if !enough {
+        take(candidates.any(connection, limit)?, 1.0)?;
     }
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.passage.cmp(&b.passage)));
     hits.truncate(limit);
