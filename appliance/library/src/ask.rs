@@ -16,7 +16,7 @@ use futures::{StreamExt, stream::BoxStream};
 pub use prompt::{MAX_ANSWER_TOKENS, MAX_PASSAGE_TOKENS, MAX_PASSAGES};
 pub use types::{AskEvent, Question, Refusal, Verdict};
 
-pub(crate) use passages::weigh;
+pub(crate) use passages::{clues, weigh};
 pub(crate) use verdict::{Evidence, with};
 
 use crate::{library::Parts, search::millis, text::Language};

@@ -10,6 +10,7 @@ mod calibration;
 mod corpus;
 mod latency;
 mod manuals;
+mod marks;
 mod questions;
 mod ranking;
 
@@ -20,6 +21,7 @@ use cairn_store::{OpenOptions, Store, StoreError};
 
 pub use calibration::{Calibration, CurvePoint};
 pub use latency::{Latency, measure as measure_latency};
+pub use marks::MarkingReport;
 pub use ranking::{Quality, RankingReport};
 
 use crate::{
@@ -101,6 +103,8 @@ pub struct Report {
     pub documents: usize,
     /// Search.
     pub ranking: RankingReport,
+    /// Marked sentences.
+    pub marking: Vec<MarkingReport>,
     /// Refusal with embeddings.
     pub verdict: Calibration,
     /// Refusal by words alone.
@@ -111,7 +115,15 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} passages of {} documents", self.passages, self.documents)?;
         writeln!(f, "\nSearch\n{}", self.ranking)?;
-        writeln!(f, "Refusal, with embeddings\n{}", self.verdict)?;
+        writeln!(
+            f,
+            "Marked sentences\n{:<28} {:>5} {:>8} {:>8} {:>8}",
+            "set", "n", "found", "right", "no answer"
+        )?;
+        for report in &self.marking {
+            writeln!(f, "{report}")?;
+        }
+        writeln!(f, "\nRefusal, with embeddings\n{}", self.verdict)?;
         write!(f, "Refusal, by words alone\n{}", self.verdict_by_words)
     }
 }
@@ -156,6 +168,7 @@ pub async fn run(settings: Settings) -> Result<Report, EvaluateError> {
         passages,
         documents: corpus.documents(),
         ranking: ranking::tune(&outcomes),
+        marking: marks::report(&outcomes),
         verdict: calibration::calibrate(&outcomes, calibration::Features::WithMeaning),
         verdict_by_words: calibration::calibrate(&outcomes, calibration::Features::WordsOnly),
     })

@@ -12,10 +12,13 @@ use cairn_store::{IndexProgress, StoreError, Viewer};
 pub use types::{Degraded, Hit, Mode, SearchQuery, SearchResults, Span};
 
 pub(crate) use fusion::{Ranking, diversify, fuse};
-pub(crate) use mark::{Marking, QuestionWords};
+pub(crate) use mark::{Marking, QuestionWords, chosen, mark};
 pub(crate) use retrieve::{Found, FoundPassage, Rankings, fetch, rank, rankings, retrieve};
 
-use crate::library::Parts;
+use crate::{
+    library::Parts,
+    parameters::{self, MARKING_BY_WORDS},
+};
 
 /// Longest query, in characters; the rest is not looked at.
 pub const MAX_QUERY_CHARS: usize = 1_000;
@@ -33,14 +36,9 @@ pub(crate) async fn search(
     let limit = query.limit.min(MAX_HITS);
     let found = retrieve(parts, viewer, &query.text, query.mode, limit, progress).await?;
     let words = found.question_words(&query.text);
-    let hits = found
-        .passages
-        .into_iter()
-        .map(|found| {
-            let spans = Marking::by_words(&found.passage.text, &words).spans();
-            found.into_hit(spans)
-        })
-        .collect();
+    let markings = found.passages.iter().map(|found| Marking::new(&found.passage.text, &words)).collect();
+    let spans = mark(markings, &parameters::Marking { passages: limit, ..MARKING_BY_WORDS });
+    let hits = found.passages.into_iter().zip(spans).map(|(found, spans)| found.into_hit(spans)).collect();
     Ok(SearchResults {
         hits,
         mode: found.mode,

@@ -6,12 +6,11 @@ use cairn_store::{IndexProgress, StoreError, Viewer};
 use super::Evidence;
 use crate::{
     library::Parts,
-    search::{Degraded, Found, FoundPassage, Hit, Marking, Mode, QuestionWords, retrieve},
+    parameters::{MARKING, MARKING_BY_WORDS},
+    search::{Degraded, Found, FoundPassage, Hit, Marking, Mode, QuestionWords, mark, retrieve},
     text::clip,
 };
 
-/// How many of the best passages have their sentences embedded.
-const EMBEDDED_HITS: usize = 3;
 /// Most sentences embedded for one question.
 const MAX_EMBEDDED_SENTENCES: usize = 20;
 /// Longest part of a sentence that is embedded, in characters.
@@ -45,19 +44,9 @@ pub(crate) async fn read(
 pub(crate) async fn weigh(parts: &Parts, question: &str, found: Found) -> Reading {
     let words = found.question_words(question);
     let coverage = found.passages.iter().map(|found| whole_coverage(&words, found)).fold(0.0, f32::max);
-    let mut markings: Vec<Marking<'_>> =
-        found.passages.iter().map(|found| Marking::by_words(&found.passage.text, &words)).collect();
-    let embedded = match &found.vector {
-        Some(vector) => embed_sentences(parts, vector, &markings).await,
-        None => Vec::new(),
-    };
-    for sentence in &embedded {
-        if let Some(marking) = markings.get_mut(sentence.hit) {
-            marking.add_similarity(sentence.place, sentence.cosine);
-        }
-    }
+    let (markings, embedded) = clues(parts, &words, &found).await;
     let best_sentence = embedded.iter().map(|sentence| sentence.cosine).reduce(f32::max);
-    let spans: Vec<_> = markings.into_iter().map(Marking::spans).collect();
+    let spans = mark(markings, if embedded.is_empty() { &MARKING_BY_WORDS } else { &MARKING });
     let evidence = Evidence { cosine: found.best_cosine, coverage, sentence: best_sentence };
     let hits = found.passages.into_iter().zip(spans).map(|(found, spans)| found.into_hit(spans)).collect();
     let sentences = embedded
@@ -67,6 +56,30 @@ pub(crate) async fn weigh(parts: &Parts, question: &str, found: Found) -> Readin
     Reading { hits, evidence, sentences, degraded: found.degraded }
 }
 
+/// What speaks for each sentence of the passages, and the sentences that were embedded.
+pub(crate) async fn clues<'f>(
+    parts: &Parts,
+    words: &QuestionWords,
+    found: &'f Found,
+) -> (Vec<Marking<'f>>, Vec<Embedded>) {
+    let mut markings: Vec<Marking<'_>> =
+        found.passages.iter().map(|found| Marking::new(&found.passage.text, words)).collect();
+    let embedded = match &found.vector {
+        Some(vector) => embed_sentences(parts, vector, found, &markings).await,
+        None => Vec::new(),
+    };
+    for sentence in &embedded {
+        if let Some(marking) = markings.get_mut(sentence.hit) {
+            marking.add_similarity(sentence.place, sentence.cosine);
+        }
+    }
+    (markings, embedded)
+}
+
+fn below_heading(heading: &str, sentence: &str) -> String {
+    if heading.is_empty() { sentence.to_owned() } else { format!("{heading}: {sentence}") }
+}
+
 /// How much of the question stands in the passage with its title and headings.
 fn whole_coverage(words: &QuestionWords, found: &FoundPassage) -> f32 {
     let passage = &found.passage;
@@ -74,26 +87,34 @@ fn whole_coverage(words: &QuestionWords, found: &FoundPassage) -> f32 {
 }
 
 /// A sentence with its embedding.
-struct Embedded {
+pub(crate) struct Embedded {
     hit: usize,
     place: usize,
     cosine: f32,
     vector: Vec<f32>,
 }
 
-/// Embeds the sentences of the best passages; nothing where that takes too long or fails.
-async fn embed_sentences(parts: &Parts, question: &[f32], markings: &[Marking<'_>]) -> Vec<Embedded> {
-    let chosen: Vec<(usize, usize, String)> = markings
-        .iter()
-        .take(EMBEDDED_HITS)
-        .enumerate()
-        .flat_map(|(hit, marking)| {
+/// Embeds the sentences of the best passages, each below its heading, without which many say little; nothing where that
+/// takes too long or fails.
+async fn embed_sentences(
+    parts: &Parts,
+    question: &[f32],
+    found: &Found,
+    markings: &[Marking<'_>],
+) -> Vec<Embedded> {
+    let mut chosen: Vec<(usize, usize, String)> = Vec::new();
+    for (hit, (found, marking)) in found.passages.iter().zip(markings).take(MARKING.passages).enumerate() {
+        // What earlier passages left over goes to the later ones.
+        let left = MAX_EMBEDDED_SENTENCES - chosen.len();
+        let share = left / (MARKING.passages - hit).min(markings.len() - hit).max(1);
+        let heading = found.passage.heading.rsplit(" › ").next().unwrap_or_default();
+        chosen.extend(
             marking
-                .candidates()
-                .map(move |(place, text)| (hit, place, clip(text, MAX_SENTENCE_CHARS).to_owned()))
-        })
-        .take(MAX_EMBEDDED_SENTENCES)
-        .collect();
+                .candidates(share)
+                .into_iter()
+                .map(|(place, text)| (hit, place, below_heading(heading, clip(text, MAX_SENTENCE_CHARS)))),
+        );
+    }
     if chosen.is_empty() {
         return Vec::new();
     }

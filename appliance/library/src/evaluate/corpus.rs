@@ -31,6 +31,8 @@ pub(super) struct Asked {
     pub(super) text: String,
     /// What answers it; empty: nothing in the library does.
     pub(super) right: BTreeSet<(RecordId, u32)>,
+    /// Parts of the sentences that answer; empty where nobody has named them.
+    pub(super) answer: Vec<String>,
     pub(super) source: Source,
 }
 
@@ -64,6 +66,7 @@ struct Pending {
     text: String,
     /// Index of the document and ordinals of its passages.
     right: Option<(usize, BTreeSet<u32>)>,
+    answer: Vec<String>,
     source: Source,
 }
 
@@ -72,6 +75,7 @@ struct Answerable {
     document: String,
     heading: String,
     question: String,
+    answer: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -120,7 +124,7 @@ impl Corpus {
             }
         }
         let answerable: Vec<Answerable> = parse(&questions.join("answerable.json"))?;
-        for Answerable { document, heading, question } in answerable {
+        for Answerable { document, heading, question, answer } in answerable {
             let at = self.documents.iter().position(|known| known.file_name == document);
             let right = at.and_then(|at| Some((at, headings.get(&(at, heading.clone()))?.clone())));
             match right {
@@ -128,6 +132,7 @@ impl Corpus {
                     self.questions.push(Pending {
                         text: question,
                         right: Some(right),
+                        answer,
                         source: Source::Sample,
                     });
                 }
@@ -138,6 +143,7 @@ impl Corpus {
         self.questions.extend(unanswerable.into_iter().map(|unanswerable| Pending {
             text: unanswerable.question,
             right: None,
+            answer: Vec::new(),
             source: Source::Unanswerable,
         }));
         Ok(())
@@ -178,7 +184,8 @@ impl Corpus {
         }
         for (text, right) in found.into_iter().zip(right) {
             if !right.is_empty() && content_words(&text).len() >= FEWEST_WORDS {
-                self.questions.push(Pending { text, right: Some((document, right)), source: Source::Faq });
+                let right = Some((document, right));
+                self.questions.push(Pending { text, right, answer: Vec::new(), source: Source::Faq });
             }
         }
         Ok(())
@@ -226,7 +233,12 @@ impl Corpus {
                     .collect(),
                 None => BTreeSet::new(),
             };
-            Asked { text: pending.text.clone(), right, source: pending.source }
+            Asked {
+                text: pending.text.clone(),
+                right,
+                answer: pending.answer.clone(),
+                source: pending.source,
+            }
         });
         Ok(asked.collect())
     }

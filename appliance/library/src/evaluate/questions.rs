@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use super::{
     EvaluateError,
     corpus::{Asked, Source},
+    marks::{Marks, marks},
 };
 use crate::{
     ask::{ASK_HITS, Evidence, weigh},
     library::Parts,
-    search::{Mode, Rankings, fetch, rankings},
+    search::{Found, Mode, Rankings, fetch, rankings},
     text::Language,
 };
 
@@ -35,6 +36,7 @@ pub(super) struct Outcome {
     pub(super) evidence_by_words: Evidence,
     /// Over the library without the documents that answer.
     pub(super) without: Option<(Evidence, Evidence)>,
+    pub(super) marks: Option<(Marks, Marks)>,
 }
 
 pub(super) async fn ask_all(
@@ -74,11 +76,14 @@ async fn ask(parts: &Parts, asked: &Asked) -> Result<Outcome, EvaluateError> {
             degraded: None,
             embedding_ms: 0,
         };
-        Some(both_evidences(parts, &viewer, &asked.text, rest).await?)
+        let (words_only, with_meaning) = both_findings(parts, &viewer, &asked.text, rest).await?;
+        Some(both_evidences(parts, &asked.text, with_meaning, words_only).await)
     } else {
         None
     };
-    let (evidence, evidence_by_words) = both_evidences(parts, &viewer, &asked.text, found).await?;
+    let (words_only, with_meaning) = both_findings(parts, &viewer, &asked.text, found).await?;
+    let marks = marks(parts, asked, &with_meaning).await;
+    let (evidence, evidence_by_words) = both_evidences(parts, &asked.text, with_meaning, words_only).await;
     Ok(Outcome {
         source: asked.source,
         language: Language::of(&asked.text),
@@ -90,21 +95,33 @@ async fn ask(parts: &Parts, asked: &Asked) -> Result<Outcome, EvaluateError> {
         evidence,
         evidence_by_words,
         without,
+        marks,
     })
+}
+
+/// What is found by words alone, and with the meaning.
+async fn both_findings(
+    parts: &Parts,
+    viewer: &Viewer,
+    text: &str,
+    found: Rankings,
+) -> Result<(Found, Found), EvaluateError> {
+    let language = Language::of(text);
+    let words_only = Rankings { words: found.words.clone(), ..Rankings::default() };
+    Ok((
+        fetch(parts, viewer, words_only, language, Mode::Words, ASK_HITS).await?,
+        fetch(parts, viewer, found, language, Mode::Hybrid, ASK_HITS).await?,
+    ))
 }
 
 /// The evidence with the meaning and by words alone.
 async fn both_evidences(
     parts: &Parts,
-    viewer: &Viewer,
     text: &str,
-    found: Rankings,
-) -> Result<(Evidence, Evidence), EvaluateError> {
-    let language = Language::of(text);
-    let words_only = Rankings { words: found.words.clone(), ..Rankings::default() };
-    let with_meaning = fetch(parts, viewer, found, language, Mode::Hybrid, ASK_HITS).await?;
-    let by_words = fetch(parts, viewer, words_only, language, Mode::Words, ASK_HITS).await?;
-    Ok((weigh(parts, text, with_meaning).await.evidence, weigh(parts, text, by_words).await.evidence))
+    with_meaning: Found,
+    words_only: Found,
+) -> (Evidence, Evidence) {
+    (weigh(parts, text, with_meaning).await.evidence, weigh(parts, text, words_only).await.evidence)
 }
 
 /// Which of the ranked passages answer.
