@@ -17,7 +17,7 @@ pub use prompt::{MAX_ANSWER_TOKENS, MAX_PASSAGE_TOKENS, MAX_PASSAGES};
 pub use types::{AskEvent, Question, Refusal, Verdict};
 
 pub(crate) use passages::{clues, weigh};
-pub(crate) use verdict::{Evidence, with};
+pub(crate) use verdict::{Evidence, verdict, with};
 
 use crate::{library::Parts, search::millis, text::Language};
 
@@ -45,7 +45,7 @@ pub(crate) fn ask(
             }
         };
         let confidence = verdict::confidence(&reading.evidence);
-        let verdict = verdict::verdict(&reading.evidence);
+        let verdict = verdict(&reading.evidence);
         yield AskEvent::Passages {
             hits: reading.hits.clone(),
             verdict,

@@ -3,10 +3,10 @@
 use cairn_inference::EmbedRole;
 use cairn_store::{IndexProgress, StoreError, Viewer};
 
-use super::Evidence;
+use super::{Evidence, Verdict, verdict::verdict};
 use crate::{
     library::Parts,
-    parameters::{MARKING, MARKING_BY_WORDS},
+    parameters::{self, MARKING, MARKING_BY_WORDS},
     search::{Degraded, Found, FoundPassage, Hit, Marking, Mode, QuestionWords, mark, retrieve},
     text::clip,
 };
@@ -46,8 +46,13 @@ pub(crate) async fn weigh(parts: &Parts, question: &str, found: Found) -> Readin
     let coverage = found.passages.iter().map(|found| whole_coverage(&words, found)).fold(0.0, f32::max);
     let (markings, embedded) = clues(parts, &words, &found).await;
     let best_sentence = embedded.iter().map(|sentence| sentence.cosine).reduce(f32::max);
-    let spans = mark(markings, if embedded.is_empty() { &MARKING_BY_WORDS } else { &MARKING });
     let evidence = Evidence { cosine: found.best_cosine, coverage, sentence: best_sentence };
+    let by = if embedded.is_empty() { MARKING_BY_WORDS } else { MARKING };
+    let spans = match verdict(&evidence) {
+        Verdict::Answerable => mark(markings, &by),
+        // The nearest passages are shown, and nothing in them is said to answer.
+        Verdict::NotInLibrary => mark(markings, &parameters::Marking { passages: 0, ..by }),
+    };
     let hits = found.passages.into_iter().zip(spans).map(|(found, spans)| found.into_hit(spans)).collect();
     let sentences = embedded
         .into_iter()

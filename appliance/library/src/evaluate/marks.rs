@@ -7,14 +7,14 @@ use super::{
     questions::Outcome,
 };
 use crate::{
-    ask::clues,
+    ask::{Verdict, clues, verdict},
     library::Parts,
     parameters::{self, MARKING, MARKING_BY_WORDS},
     search::{Found, Marking, chosen},
 };
 
 /// What is marked for one question.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Marks {
     marked: usize,
     /// Of these, sentences that answer.
@@ -32,7 +32,7 @@ pub(super) async fn marks(parts: &Parts, asked: &Asked, found: &Found) -> Option
 }
 
 fn count(asked: &Asked, markings: &[Marking<'_>], by: &parameters::Marking) -> Marks {
-    let mut marks = Marks { marked: 0, right: 0 };
+    let mut marks = Marks::default();
     for (marking, chosen) in markings.iter().zip(chosen(markings, by)) {
         for (sentence, _) in marking.sentences().zip(chosen).filter(|(_, chosen)| *chosen) {
             marks.marked += 1;
@@ -70,8 +70,14 @@ pub(super) fn report(outcomes: &[Outcome]) -> Vec<MarkingReport> {
     for (half, tune) in [("tuning", true), ("held out", false)] {
         let of_half = || outcomes.iter().filter(move |outcome| outcome.tune == tune);
         for way in ["with embeddings", "by words alone"] {
+            // As on the page: where the answer is not in the library, nothing is marked.
             let marks = |outcome: &Outcome| {
-                outcome.marks.map(|(with, words)| if way == "by words alone" { words } else { with })
+                let (with, words) = outcome.marks?;
+                let (marks, evidence) = match way {
+                    "by words alone" => (words, &outcome.evidence_by_words),
+                    _ => (with, &outcome.evidence),
+                };
+                Some(if verdict(evidence) == Verdict::Answerable { marks } else { Marks::default() })
             };
             let of = |answerable: bool| -> Vec<Marks> {
                 of_half()
