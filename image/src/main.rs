@@ -17,6 +17,7 @@ use cairn_image::{
     packages::{Apt, Lock, Wanted},
     root::Parts,
     run, slot,
+    trust::Trust,
 };
 use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256};
@@ -58,6 +59,18 @@ enum Command {
         /// When the system was made, seconds since 1970: the time of the newest commit, so that it follows from the sources
         #[arg(long, default_value_t = run::EPOCH)]
         made: u64,
+        /// The first root metadata that hubs believe updates by, `1.root.json` of a workshop; else image/trust/root.json where there is one
+        #[arg(long)]
+        trusted_root: Option<PathBuf>,
+        /// Where the repository of updates is served; else what image/trust/updates-url says where there is one
+        #[arg(long)]
+        updates_url: Option<String>,
+        /// Certificates (PEM) of an authority of one's own, believed beside the public ones
+        #[arg(long)]
+        authority: Option<PathBuf>,
+        /// A folder of one's own files, laid over the root
+        #[arg(long)]
+        overlay: Option<PathBuf>,
         /// Refuse packages in other versions than the locked ones
         #[arg(long)]
         locked: bool,
@@ -76,7 +89,22 @@ fn main() -> Result<()> {
     let apt = Apt::new(&cache, &wanted)?;
     match command {
         Command::Lock => apt.lock(&wanted)?.write(&image),
-        Command::Build { board, binary, embedding_model, output, version, made, locked, level } => {
+        Command::Build {
+            board,
+            binary,
+            embedding_model,
+            output,
+            version,
+            made,
+            trusted_root,
+            updates_url,
+            authority,
+            overlay,
+            locked,
+            level,
+        } => {
+            let trust = Trust { root: trusted_root, url: updates_url, authority };
+            let trust = trust.or_from(&image.join("trust"));
             let hardware = checkout.join("hardware");
             let board = Board::read(&hardware, &board)?;
             let layout = Layout::parse(&run::read_text(&image.join("layout.toml"))?)?;
@@ -87,6 +115,8 @@ fn main() -> Result<()> {
                 embedding_model: embedding_model.as_deref(),
                 version: &version,
                 made: made.max(run::EPOCH),
+                trust: &trust,
+                overlay: overlay.as_deref(),
             };
             build(&apt, &wanted, &layout, &board, &parts, &output, locked, level)
         }

@@ -39,12 +39,7 @@ impl Card {
         let image = prepared("CAIRN_CARD")?;
         let folder = tempfile::TempDir::with_prefix("cairn-card-")?;
         let card = Self { folder };
-        let copied = Command::new("cp")
-            .args(["--sparse=always", "--reflink=auto"])
-            .arg(image)
-            .arg(card.path())
-            .status()?;
-        ensure!(copied.success(), "the card cannot be copied");
+        copy_file(&image, &card.path())?;
         card.set_size(CARD)?;
         Ok(card)
     }
@@ -129,7 +124,9 @@ impl Card {
 
     /// Starts the machine. What it writes to its serial port goes to `artifacts/image/<name>.log`.
     pub(crate) fn start(&self, name: &str) -> Result<Machine> {
-        Machine::start(&self.path(), name)
+        let disk =
+            ["-drive".to_owned(), format!("if=none,id=card,format=raw,file={}", self.path().display())];
+        Machine::start(&disk, name)
     }
 }
 
@@ -142,7 +139,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    fn start(card: &Path, name: &str) -> Result<Self> {
+    fn start(disk: &[String], name: &str) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../artifacts/image");
         std::fs::create_dir_all(&folder)?;
         let log = folder.join(format!("{name}.log"));
@@ -171,8 +168,7 @@ impl Machine {
             .arg(prepared("CAIRN_BOOTLOADER")?)
             .arg("-serial")
             .arg(format!("file:{}", log.display()))
-            .arg("-drive")
-            .arg(format!("if=none,id=card,format=raw,file={}", card.display()))
+            .args(disk)
             .args([
                 "-device",
                 "virtio-blk-pci,drive=card",
@@ -268,7 +264,14 @@ impl Drop for Machine {
     }
 }
 
-/// A file that `cargo xtask image --board qemu-virt` has written, by environment variable.
-fn prepared(name: &str) -> Result<PathBuf> {
+fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    let mut copy = Command::new("cp");
+    let copied = copy.args(["--sparse=always", "--reflink=auto"]).args([from, to]).status()?;
+    ensure!(copied.success(), "{} cannot be copied", from.display());
+    Ok(())
+}
+
+/// What `cargo xtask test-image` has prepared, by environment variable.
+pub(crate) fn prepared(name: &str) -> Result<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set"))
 }

@@ -18,6 +18,7 @@ mod gateway;
 mod hub;
 mod image;
 mod ota_images;
+mod releases;
 mod setup;
 mod simulate;
 mod step;
