@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use cairn_tests::{http, wait};
+use rand::rngs::StdRng;
 use serde_json::Value;
+
+use crate::writes::{self, Lost};
 
 /// What a card is larger by than the image, bytes.
 pub(crate) const CARD: u64 = 3 << 30;
@@ -122,11 +125,52 @@ impl Card {
         Ok(String::from_utf8_lossy(&told.stdout).into_owned())
     }
 
+    /// Another card with the same content.
+    pub(crate) fn copy(&self) -> Result<Self> {
+        let copy = Self { folder: tempfile::TempDir::with_prefix("cairn-card-")? };
+        copy_file(&self.path(), &copy.path())?;
+        Ok(copy)
+    }
+
     /// Starts the machine. What it writes to its serial port goes to `artifacts/image/<name>.log`.
     pub(crate) fn start(&self, name: &str) -> Result<Machine> {
         let disk =
             ["-drive".to_owned(), format!("if=none,id=card,format=raw,file={}", self.path().display())];
         Machine::start(&disk, name)
+    }
+
+    /// Starts the machine and notes what it writes and flushes, so that [`Card::cut`] can be a power cut.
+    pub(crate) fn start_noted(&self, name: &str) -> Result<Machine> {
+        copy_file(&self.path(), &self.at_switching_on())?;
+        File::create(self.writes())?;
+        // What is flushed is noted; that it is in this computer's memory only matters to nobody.
+        let file = |node: &str, path: PathBuf| {
+            format!("driver=file,node-name={node},cache.no-flush=on,filename={}", path.display())
+        };
+        let disk = [
+            "-blockdev".to_owned(),
+            file("content", self.path()),
+            "-blockdev".to_owned(),
+            file("writes", self.writes()),
+            "-blockdev".to_owned(),
+            "driver=blklogwrites,node-name=card,file=content,log=writes".to_owned(),
+        ];
+        Machine::start(&disk, name)
+    }
+
+    /// After a machine of [`Card::start_noted`] was dropped: what was not flushed is lost, or not.
+    pub(crate) fn cut(&self, chance: &mut StdRng) -> Result<Lost> {
+        let lost = writes::cut(&self.at_switching_on(), &self.writes(), chance)?;
+        std::fs::rename(self.at_switching_on(), self.path())?;
+        Ok(lost)
+    }
+
+    fn at_switching_on(&self) -> PathBuf {
+        self.folder.path().join("before.img")
+    }
+
+    fn writes(&self) -> PathBuf {
+        self.folder.path().join("writes.log")
     }
 }
 

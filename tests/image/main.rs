@@ -6,12 +6,14 @@
 mod keeper;
 mod life;
 mod machine;
+mod powercut;
 mod repository;
 mod serial;
 #[path = "../browser/session.rs"]
 #[allow(dead_code, reason = "the other tests use more of it")]
 mod session;
 mod update;
+mod writes;
 
 use cairn_slots::{
     SlotId,

@@ -114,6 +114,11 @@ impl Repository {
     pub(crate) fn carried(&self) -> u64 {
         self.line.carried.load(Relaxed)
     }
+
+    /// Carries a piece of 16 KiB, then pauses for so long.
+    pub(crate) fn slow(&self, pause: Duration) {
+        self.line.pause.store(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
 }
 
 impl Drop for Repository {
