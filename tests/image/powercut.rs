@@ -17,15 +17,16 @@ use serde_json::{Value, json};
 use crate::{
     in_force,
     keeper::Kept,
-    machine::{Card, Machine},
+    machine::{Card, Machine, STARTS_WITHIN},
     repository::Repository,
+    serial::plain,
     update::{UPDATES_WITHIN, claimed, stays},
 };
 
 /// Cuts when nobody says how many.
 const CUTS: u32 = 8;
 /// How often one card is cut at most before it is left alone and must come through.
-const CUTS_OF_A_CARD: usize = 12;
+const CUTS_OF_A_CARD: u64 = 12;
 /// Between two pieces on the line, so that fetching takes as long as on a slow connection.
 const SLOW: Duration = Duration::from_millis(100);
 
@@ -68,14 +69,19 @@ impl Phase {
     /// How long after its beginning the cut comes at most, milliseconds: about as long as it takes.
     const fn lasts(self) -> u64 {
         match self {
-            Self::Look => 20_000,
-            Self::Write => 30_000,
-            Self::Check | Self::Restart => 15_000,
-            Self::Flip => 1_000,
-            Self::FirstBoot => 70_000,
-            Self::Prove => 8_000,
+            Self::Look => 8_000,
+            Self::Write => 12_000,
+            Self::Check | Self::Prove => 5_000,
+            Self::Flip => 500,
+            Self::Restart => 12_000,
+            Self::FirstBoot => 60_000,
             Self::Confirm => 2_000,
         }
+    }
+
+    /// Whether a machine whose new system is on trial can still come into it.
+    const fn of_a_trial(self) -> bool {
+        matches!(self, Self::FirstBoot | Self::Prove | Self::Confirm)
     }
 }
 
@@ -87,12 +93,14 @@ struct Story {
     acknowledged: Vec<(String, String)>,
     old: String,
     new: String,
+    /// What updates said last in this run of the machine.
+    said: Value,
 }
 
 /// What came of a number of cuts.
 #[derive(Default)]
 struct Tally {
-    /// By what was meant and what it hit.
+    /// By what they hit.
     hit: BTreeMap<Phase, u32>,
     writes: usize,
     lost: usize,
@@ -106,23 +114,11 @@ impl Tally {
         self.hit.values().map(|count| u64::from(*count)).sum()
     }
 
-    /// Phases for the cuts of one card, in the order in which an update goes through them: those that were hit the least.
-    fn plan(&self, cuts: u64, chance: &mut StdRng) -> Vec<Phase> {
-        let mut hit = self.hit.clone();
-        let mut planned = Vec::new();
-        while planned.len() < CUTS_OF_A_CARD && (planned.len() as u64) < cuts {
-            let phases = Phase::ALL.into_iter().filter(|phase| {
-                // Once it is confirmed there is nothing left of the update to cut.
-                *phase != Phase::Confirm || !planned.contains(phase)
-            });
-            let count = |phase: &Phase| hit.get(phase).copied().unwrap_or_default();
-            let least = phases.min_by_key(|phase| (count(phase), chance.random_range(0..1000)));
-            let Some(phase) = least else { break };
-            *hit.entry(phase).or_default() += 1;
-            planned.push(phase);
-        }
-        planned.sort();
-        planned
+    /// The phase that was hit the least, of those that can still come.
+    fn next(&self, on_trial: bool, chance: &mut StdRng) -> Phase {
+        let count = |phase: &Phase| self.hit.get(phase).copied().unwrap_or_default();
+        let can_come = Phase::ALL.into_iter().filter(|phase| phase.of_a_trial() || !on_trial);
+        can_come.min_by_key(|phase| (count(phase), chance.random_range(0..1000))).unwrap_or(Phase::Confirm)
     }
 }
 
@@ -169,42 +165,48 @@ async fn the_power_is_cut_at_any_moment() {
             acknowledged: acknowledged.clone(),
             old: versions[0].clone(),
             new: versions[1].clone(),
+            said: Value::Null,
         };
-        let planned = tally.plan(cuts - tally.cuts(), &mut chance);
-        story.play(&planned, &mut chance, &mut tally).await.unwrap_or_else(|error| {
-            panic!("seed {seed}, {planned:?}; so far {tally}: {error:?}");
-        });
+        let most = (cuts - tally.cuts()).min(CUTS_OF_A_CARD);
+        if let Err(error) = story.play(most, &mut chance, &mut tally).await {
+            panic!("seed {seed}, after {tally}: {error:?}");
+        }
         println!("FIGURE {} of {cuts} power cuts from seed {seed}: {tally}", tally.cuts());
     }
 }
 
 impl Story {
-    async fn play(&mut self, planned: &[Phase], chance: &mut StdRng, tally: &mut Tally) -> Result<()> {
-        let mut machine = self.start(0).await?;
-        for (number, phase) in planned.iter().enumerate() {
+    /// Cuts one card's power at most so often, until it is updated.
+    async fn play(&mut self, most: u64, chance: &mut StdRng, tally: &mut Tally) -> Result<()> {
+        let mut machine = self.start().await?;
+        let (mut cuts, mut on_trial) = (0, false);
+        while cuts < most && in_force(&self.card).default == SlotId::A {
+            let phase = tally.next(on_trial, chance);
             let after = Duration::from_millis(chance.random_range(0..phase.lasts()));
-            let what = format!("cut {number} in {phase:?} after {after:?}");
-            self.until(*phase, &machine).await.context(what.clone())?;
-            if *phase != Phase::Confirm && in_force(&self.card).default == SlotId::B {
-                println!("{what}: it is confirmed already");
-                continue;
+            let what = format!("cut {} meant for {phase:?}, {} ms in", tally.cuts(), after.as_millis());
+            if phase != Phase::FirstBoot || !on_trial {
+                self.back(&mut machine, tally).await.context(what.clone())?;
+                self.go_on().await.context(what.clone())?;
             }
-            self.write_until(Instant::now() + after, number).await;
+            self.until(phase, &machine).await.context(what.clone())?;
+            if phase != Phase::Confirm && in_force(&self.card).default == SlotId::B {
+                break;
+            }
+            self.write_until(Instant::now() + after).await;
             let hit = self.phase(&machine);
+            let console = machine.serial().lines().rev().map(plain).find(|line| !line.is_empty());
             drop(machine);
             let lost = self.card.cut(chance)?;
-            *tally.hit.entry(*phase).or_default() += 1;
+            cuts += 1;
+            *tally.hit.entry(hit).or_default() += 1;
             tally.writes += lost.kept + lost.torn + lost.dropped + lost.flushed;
             tally.lost += lost.torn + lost.dropped;
-            let begun = Instant::now();
-            machine = self.start(number + 1).await.context(what.clone())?;
-            let came_back = self.came_back(tally).await.context(what.clone())?;
-            println!(
-                "{what}: {hit}; {lost:?}; back after {:.0} s: {came_back}",
-                begun.elapsed().as_secs_f64()
-            );
+            on_trial = in_force(&self.card).boot().trial;
+            println!("{what}: hit {hit:?} at {:?}; {lost:?}", console.unwrap_or_default());
+            machine = self.start().await.context(what)?;
         }
         // Left alone, it is updated.
+        self.back(&mut machine, tally).await?;
         self.go_on().await?;
         let new = self.new.clone();
         self.hub.until_updates("it stays", UPDATES_WITHIN, |status| stays(status, &new)).await?;
@@ -213,30 +215,38 @@ impl Story {
         Ok(())
     }
 
-    /// Switches on; the card must start what its boot state says, by itself, up to the page.
-    async fn start(&mut self, number: usize) -> Result<Machine> {
+    /// Switches on; the card must start what its boot state says, by itself.
+    async fn start(&mut self) -> Result<Machine> {
         let boot = in_force(&self.card).boot();
-        let mut machine = self.card.start_noted(&format!("powercut-{number}"))?;
+        let mut machine = self.card.start_noted("powercut")?;
         self.hub = self.hub.clone().at(&machine);
-        machine.until_healthy().await?;
+        self.said = Value::Null;
+        let chosen = machine.until_it_says("cairn: slot=", STARTS_WITHIN).await?;
         let line = format!("cairn: slot={} trial={}", boot.slot.letter(), u8::from(boot.trial));
-        ensure!(machine.serial().contains(&line), "another slot was started than {line:?}");
+        ensure!(chosen.contains(&line), "another slot was started than {line:?}");
         Ok(machine)
     }
 
-    /// The page answers: is everything as it must be?
-    async fn came_back(&self, tally: &mut Tally) -> Result<String> {
+    /// Waits for the page, and looks whether everything is as it must be.
+    async fn back(&self, machine: &mut Machine, tally: &mut Tally) -> Result<()> {
+        machine.until_healthy().await?;
         let known = |status: &Value| status["slot"].is_string();
         let status = self.hub.until_updates("the slot is known", UPDATES_WITHIN, known).await?;
-        let settled = in_force(&self.card).default;
         let newer = status["running"] == self.new.as_str();
         ensure!(newer || status["running"] == self.old.as_str(), "a version that nobody trusts: {status}");
+        let settled = in_force(&self.card).default;
         ensure!(newer || settled == SlotId::A, "an older version than what was settled on: {status}");
-        if status["came_back"] == true {
-            tally.tries += 1;
-        }
-        self.everything_is_there(tally).await?;
-        Ok(format!("{} in slot {}, {}", status["running"], status["slot"], status["phase"]))
+        let failed = status["failed"].as_array().is_some_and(|failed| !failed.is_empty());
+        tally.tries += u32::from(failed);
+        println!(
+            "  back after {:.0} s: {} in slot {}, {}; {} records",
+            machine.age().as_secs_f64(),
+            status["running"],
+            status["slot"],
+            status["phase"],
+            self.acknowledged.len()
+        );
+        self.everything_is_there(tally).await
     }
 
     async fn everything_is_there(&self, tally: &mut Tally) -> Result<()> {
@@ -267,36 +277,41 @@ impl Story {
         self.hub.ask(json!("now")).await
     }
 
-    /// Waits until an update has come so far, or further; sets it going where it is not.
-    async fn until(&self, phase: Phase, machine: &Machine) -> Result<()> {
-        let from = machine.serial().len();
-        self.go_on().await?;
+    /// Waits until an update has come so far, or further.
+    async fn until(&mut self, phase: Phase, machine: &Machine) -> Result<()> {
+        let mut said = Value::Null;
         wait::until(&format!("an update is in {phase:?}"), UPDATES_WITHIN, async || {
             // While one copy of the boot state is being written the other one counts.
             let state = in_force(&self.card);
             let confirmed = state.default == SlotId::B;
             let flipped = confirmed || state.trial.is_some();
             let tried = confirmed || state.trial.is_some_and(|trial| trial.tried);
-            let progress = |status: &Value, name: &str| status["progress"][name].as_u64().unwrap_or_default();
             let come = match phase {
                 Phase::Look => true,
-                Phase::Write => flipped || progress(&self.status().await?, "to_fetch") > 0,
-                Phase::Check => {
-                    flipped || {
-                        let status = self.status().await?;
-                        let (fetched, wanted) = (progress(&status, "fetched"), progress(&status, "to_fetch"));
-                        status["phase"] == "ready" || wanted > 0 && fetched >= wanted
+                Phase::Write | Phase::Check if flipped => true,
+                Phase::Prove if confirmed => true,
+                Phase::Write | Phase::Check | Phase::Prove => {
+                    said = self.status().await?;
+                    match phase {
+                        Phase::Prove => tried && self.is_new(&said),
+                        Phase::Check => fetched(&said),
+                        _ => writes(&said),
                     }
                 }
                 Phase::Flip => flipped,
-                Phase::Restart => tried || machine.serial_since(from).contains("reboot.target"),
+                Phase::Restart => tried || machine.serial().contains("reboot.target"),
                 Phase::FirstBoot => tried,
-                Phase::Prove => confirmed || tried && self.status().await?["running"] == self.new.as_str(),
                 Phase::Confirm => confirmed,
             };
             come.then_some(())
         })
-        .await
+        .await?;
+        self.said = said;
+        Ok(())
+    }
+
+    fn is_new(&self, status: &Value) -> bool {
+        status["running"] == self.new.as_str()
     }
 
     /// Where updates stand; a machine that restarts in the middle of the answer never gives one.
@@ -304,30 +319,57 @@ impl Story {
         tokio::time::timeout(ANSWERS_WITHIN, self.hub.updates()).await.ok()?.ok()
     }
 
-    /// Writes records until then. Only what was acknowledged is asked for later.
-    async fn write_until(&mut self, moment: Instant, cut: usize) {
-        let mut number = 0;
+    /// Waits until then. In the first half of the time it writes records, of which only what was acknowledged is asked for later; each of them
+    /// flushes the whole card, so that the second half leaves something to lose.
+    async fn write_until(&mut self, moment: Instant) {
+        let quiet = Instant::now() + moment.saturating_duration_since(Instant::now()) / 2;
         while Instant::now() < moment {
-            let title = format!("during cut {cut}, number {number}");
             let left = moment.saturating_duration_since(Instant::now());
-            if let Ok(Ok(id)) = tokio::time::timeout(left, self.hub.notice(&title)).await {
-                self.acknowledged.push((id, title));
-                number += 1;
-            }
+            let work = async {
+                if Instant::now() < quiet {
+                    let title = format!("number {}", self.acknowledged.len());
+                    if let Ok(id) = self.hub.notice(&title).await {
+                        self.acknowledged.push((id, title));
+                    }
+                }
+                if let Ok(said) = self.hub.updates().await {
+                    self.said = said;
+                }
+            };
+            tokio::time::timeout(left, work).await.ok();
             let left = moment.saturating_duration_since(Instant::now());
-            tokio::time::sleep(left.min(Duration::from_millis(300))).await;
+            tokio::time::sleep(left.min(Duration::from_millis(100))).await;
         }
     }
 
-    /// What the cut hits, by what stands on the card and on the serial port.
-    fn phase(&self, machine: &Machine) -> String {
-        let serial = machine.serial();
-        let last = serial.lines().rev().map(crate::serial::plain).find(|line| !line.is_empty());
+    /// What the cut hits, by what stands on the card, on the serial port, and on the page.
+    fn phase(&self, machine: &Machine) -> Phase {
         let state = in_force(&self.card);
-        let trial = state.trial.map_or_else(
-            || "no trial".to_owned(),
-            |trial| format!("trial of {}{}", trial.slot, if trial.tried { ", tried" } else { "" }),
-        );
-        format!("settled on {}, {trial}; last on the console: {:?}", state.default, last.unwrap_or_default())
+        let trial = state.trial.filter(|_| state.default == SlotId::A);
+        match trial {
+            None if state.default == SlotId::B => Phase::Confirm,
+            None if fetched(&self.said) => Phase::Check,
+            None if writes(&self.said) => Phase::Write,
+            None => Phase::Look,
+            Some(trial) if trial.tried && self.is_new(&self.said) => Phase::Prove,
+            Some(trial) if trial.tried => Phase::FirstBoot,
+            Some(_) if machine.serial().contains("reboot.target") => Phase::Restart,
+            Some(_) => Phase::Flip,
+        }
     }
+}
+
+fn progress(status: &Value, name: &str) -> u64 {
+    status["progress"][name].as_u64().unwrap_or_default()
+}
+
+/// Whether a status says that a system is being written.
+fn writes(status: &Value) -> bool {
+    progress(status, "to_fetch") > 0
+}
+
+/// Whether it says that everything of it was fetched.
+fn fetched(status: &Value) -> bool {
+    status["phase"] == "ready"
+        || writes(status) && progress(status, "fetched") >= progress(status, "to_fetch")
 }
