@@ -12,6 +12,7 @@ mod serial;
 #[path = "../browser/session.rs"]
 #[allow(dead_code, reason = "the other tests use more of it")]
 mod session;
+mod unfit;
 mod update;
 mod writes;
 

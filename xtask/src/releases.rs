@@ -14,7 +14,7 @@ use crate::{
     image::{self, ForQemu, OwnArgs},
     step,
     test::cargo,
-    workspace::target,
+    workspace::{root, target},
 };
 
 /// Where the guest finds the repository: QEMU's user network shows this computer's 127.0.0.1 as 10.0.2.2. The cards know the port, so it
@@ -73,6 +73,18 @@ impl Releases {
             image::for_qemu(&updates, Some(binary.clone()), quick, Some(version), believed.clone())?;
         }
         write("versions", &versions.join("\n"))?;
+        for fault in fs::read_dir(root().join("tests/image/faults"))? {
+            let fault = fault?;
+            let unfit = OwnArgs { overlay: Some(fault.path()), ..believed.clone() };
+            let version = versions.get(1).map(String::as_str);
+            image::for_qemu(
+                &updates.join("faults").join(fault.file_name()),
+                Some(binary.clone()),
+                quick,
+                version,
+                unfit,
+            )?;
+        }
         Ok(Self { card, updates, publish })
     }
 
