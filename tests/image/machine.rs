@@ -187,6 +187,10 @@ impl Machine {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../artifacts/image");
         std::fs::create_dir_all(&folder)?;
         let log = folder.join(format!("{name}.log"));
+        // What an earlier machine of this name said is not this one's.
+        if log.exists() {
+            std::fs::remove_file(&log)?;
+        }
         // Two machines may ask for a port at once; QEMU fails at once when it is taken, and the test is tried again.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let process = Command::new("qemu-system-aarch64")

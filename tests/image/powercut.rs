@@ -221,7 +221,8 @@ impl Story {
         let mut machine = self.card.start_noted("powercut")?;
         self.hub = self.hub.clone().at(&machine);
         self.said = Value::Null;
-        let chosen = machine.until_it_says("cairn: slot=", STARTS_WITHIN).await?;
+        // The end of the line is on the port by then.
+        let chosen = machine.until_it_says_after(0, &["cairn: slot=", " copies="], STARTS_WITHIN).await?;
         let line = format!("cairn: slot={} trial={}", boot.slot.letter(), u8::from(boot.trial));
         ensure!(chosen.contains(&line), "another slot was started than {line:?}");
         Ok(machine)
