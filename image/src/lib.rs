@@ -23,6 +23,7 @@ pub mod packages;
 pub mod root;
 pub mod run;
 pub mod slot;
+pub mod trust;
 pub mod verity;
 
 /// Bytes of one mebibyte.

@@ -17,6 +17,7 @@ use cairn_image::{
     packages::{Apt, Lock, Wanted},
     root::Parts,
     run, slot,
+    trust::Trust,
 };
 use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256};
@@ -39,32 +40,47 @@ enum Command {
     /// Resolve the packages anew and write image/packages.lock
     Lock,
     /// Build the card of one board
-    Build {
-        /// A folder of hardware/
-        #[arg(long)]
-        board: String,
-        /// The hub's aarch64 binary, stripped
-        #[arg(long)]
-        binary: PathBuf,
-        /// The embedding model (GGUF) to put into the root
-        #[arg(long)]
-        embedding_model: Option<PathBuf>,
-        /// Where the card is written
-        #[arg(long)]
-        output: PathBuf,
-        /// The version it carries
-        #[arg(long)]
-        version: String,
-        /// When the system was made, seconds since 1970: the time of the newest commit, so that it follows from the sources
-        #[arg(long, default_value_t = run::EPOCH)]
-        made: u64,
-        /// Refuse packages in other versions than the locked ones
-        #[arg(long)]
-        locked: bool,
-        /// How hard the card is compressed (zstd, 1 to 19)
-        #[arg(long, default_value_t = 12)]
-        level: i32,
-    },
+    Build(Box<BuildArgs>),
+}
+
+#[derive(Debug, clap::Args)]
+struct BuildArgs {
+    /// A folder of hardware/
+    #[arg(long)]
+    board: String,
+    /// The hub's aarch64 binary, stripped
+    #[arg(long)]
+    binary: PathBuf,
+    /// The embedding model (GGUF) to put into the root
+    #[arg(long)]
+    embedding_model: Option<PathBuf>,
+    /// Where the card is written
+    #[arg(long)]
+    output: PathBuf,
+    /// The version it carries
+    #[arg(long)]
+    version: String,
+    /// When the system was made, seconds since 1970: the time of the newest commit, so that it follows from the sources
+    #[arg(long, default_value_t = run::EPOCH)]
+    made: u64,
+    /// The first root metadata that hubs believe updates by, `1.root.json` of a workshop; else image/trust/root.json where there is one
+    #[arg(long)]
+    trusted_root: Option<PathBuf>,
+    /// Where the repository of updates is served; else what image/trust/updates-url says where there is one
+    #[arg(long)]
+    updates_url: Option<String>,
+    /// Certificates (PEM) of an authority of one's own, believed beside the public ones
+    #[arg(long)]
+    authority: Option<PathBuf>,
+    /// A folder of one's own files, laid over the root
+    #[arg(long)]
+    overlay: Option<PathBuf>,
+    /// Refuse packages in other versions than the locked ones
+    #[arg(long)]
+    locked: bool,
+    /// How hard the card is compressed (zstd, 1 to 19)
+    #[arg(long, default_value_t = 12)]
+    level: i32,
 }
 
 fn main() -> Result<()> {
@@ -76,34 +92,40 @@ fn main() -> Result<()> {
     let apt = Apt::new(&cache, &wanted)?;
     match command {
         Command::Lock => apt.lock(&wanted)?.write(&image),
-        Command::Build { board, binary, embedding_model, output, version, made, locked, level } => {
+        Command::Build(args) => {
+            let trust = Trust {
+                root: args.trusted_root.clone(),
+                url: args.updates_url.clone(),
+                authority: args.authority.clone(),
+            };
+            let trust = trust.or_from(&image.join("trust"));
             let hardware = checkout.join("hardware");
-            let board = Board::read(&hardware, &board)?;
+            let board = Board::read(&hardware, &args.board)?;
             let layout = Layout::parse(&run::read_text(&image.join("layout.toml"))?)?;
             let parts = Parts {
                 image: &image,
                 hardware: &hardware,
-                binary: &binary,
-                embedding_model: embedding_model.as_deref(),
-                version: &version,
-                made: made.max(run::EPOCH),
+                binary: &args.binary,
+                embedding_model: args.embedding_model.as_deref(),
+                version: &args.version,
+                made: args.made.max(run::EPOCH),
+                trust: &trust,
+                overlay: args.overlay.as_deref(),
             };
-            build(&apt, &wanted, &layout, &board, &parts, &output, locked, level)
+            build(&apt, &wanted, &layout, &board, &parts, &args)
         }
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "what the command line says, once")]
 fn build(
     apt: &Apt,
     wanted: &Wanted,
     layout: &Layout,
     board: &Board,
     parts: &Parts<'_>,
-    output: &Path,
-    locked: bool,
-    level: i32,
+    args: &BuildArgs,
 ) -> Result<()> {
+    let BuildArgs { output, locked, level, .. } = args;
     let lock = Lock::read(parts.image)?;
     let mut replaced = Vec::new();
     let root = apt.fetch_locked(&lock.root, None, &mut replaced)?;
@@ -115,7 +137,7 @@ fn build(
     let kernel = apt.fetch_locked(kernel, wanted.suite_of_kernel(&board.boot.kernel)?, &mut replaced)?;
     if !replaced.is_empty() {
         let list = replaced.join("\n  ");
-        anyhow::ensure!(!locked, "no longer offered in the locked version:\n  {list}");
+        anyhow::ensure!(!*locked, "no longer offered in the locked version:\n  {list}");
         eprintln!(
             "No longer offered in the locked version, and replaced:\n  {list}\n`cargo xtask image --update-lock` writes the lock anew."
         );
@@ -147,7 +169,7 @@ fn build(
     }
 
     let packed = output.join(format!("{name}.img.zst"));
-    let mut encoder = zstd::Encoder::new(File::create(&packed)?, level)?;
+    let mut encoder = zstd::Encoder::new(File::create(&packed)?, *level)?;
     encoder.include_checksum(true)?;
     encoder.long_distance_matching(false)?;
     io::copy(&mut File::open(&card)?, &mut encoder)?;

@@ -15,6 +15,7 @@ use crate::{
     modules::Modules,
     packages::{self, Fetched},
     run::{self, EPOCH},
+    trust::Trust,
 };
 
 /// What comes with packages and is of no use on a hub: paths in the root, `*` at the end for every name that begins so.
@@ -124,6 +125,10 @@ pub struct Parts<'a> {
     pub version: &'a str,
     /// When the system was made, seconds since 1970: no hub that runs it believes an earlier time.
     pub made: u64,
+    /// Whom it believes about updates.
+    pub trust: &'a Trust,
+    /// A folder of a community's own files, laid over everything else.
+    pub overlay: Option<&'a Path>,
 }
 
 /// Assembles the root in an empty folder.
@@ -166,6 +171,9 @@ pub fn assemble(
     }
     run::write(&root.join("usr/lib/os-release"), os_release(parts.version))?;
     symlink("../usr/lib/os-release", root.join("etc/os-release"))?;
+    if let Some(own) = parts.overlay {
+        overlay(own, root)?;
+    }
     elf::check(root)?;
     touch(root)
 }
@@ -359,13 +367,7 @@ fn ours(root: &Path, parts: &Parts<'_>) -> Result<()> {
     let share = root.join("usr/share/cairn");
     // A board without a clock of its own starts from here.
     run::write(&share.join("build-time"), format!("{}\n", parts.made))?;
-    // Whom the hub believes about updates, and where they are published. An image without them cannot be updated.
-    for name in ["root.json", "updates-url"] {
-        let from = parts.image.join("trust").join(name);
-        if from.exists() {
-            run::write(&share.join(name), fs::read(&from)?)?;
-        }
-    }
+    parts.trust.install(root)?;
     for entry in fs::read_dir(parts.hardware)? {
         let facts = entry?.path().join("board.toml");
         if let Some(board) = facts.parent().and_then(Path::file_name).filter(|_| facts.exists()) {

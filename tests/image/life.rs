@@ -1,27 +1,23 @@
 //! The first days of a card: its page, its console, what it keeps over power cuts and restarts, and how it starts over.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use cairn_slots::{SlotId, boot_control::block};
 use cairn_tests::{http, model, wait};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
     FIRST, SECOND,
+    keeper::{Kept, PASSWORD, SHOWN_WITHIN},
     machine::{CARD, Card, Machine, STARTS_WITHIN},
     serial::{plain, unexplained},
     session::Browser,
     state,
 };
 
-/// How long the page may take to show something, on a busy machine that emulates another processor.
-const SHOWN_WITHIN: Duration = Duration::from_secs(240);
 /// What the system may use besides models when nobody asks it anything, bytes.
 const IDLE_MEMORY: u64 = 120 << 20;
-const PASSWORD: &str = "a long enough passphrase";
-const CLAIM: &str = "claim it with this code: ";
+pub(crate) const CLAIM: &str = "claim it with this code: ";
 const PASSAGE: &str = "The bridge over the mill stream carries vehicles of up to three tonnes. \
     After heavy rain it stays closed until its marks are dry.";
 /// Every kind of mistake. What is right among them is used all the same.
@@ -30,70 +26,8 @@ const MISTAKEN: &str =
 const MISTAKES: [&str; 4] =
     ["cairn.toml, line 2: ", "cairn.toml, line 3: ", "cairn.toml, line 4: ", "cairn.toml, line 6: "];
 
-/// A claimed hub in a machine, as its keeper sees it through the API.
-struct Kept {
-    client: Client,
-    address: String,
-    token: String,
-}
-
-impl Kept {
-    async fn by_code(machine: &Machine, code: &str) -> Result<Self> {
-        let client = http::builder().cookie_store(true).timeout(SHOWN_WITHIN).build()?;
-        let address = machine.address();
-        let claim = json!({ "code": code, "hub_name": "Mill Valley", "language": "en",
-            "name": "Keeper", "login": "keeper", "password": PASSWORD });
-        let post = |path: &str, body: Value| {
-            client.post(format!("{address}{path}")).header("Origin", &address).json(&body).send()
-        };
-        post("/api/v1/setup/claim", claim).await?.error_for_status()?;
-        Self::with_token(&client, address.clone()).await
-    }
-
-    async fn signed_in(machine: &Machine) -> Result<Self> {
-        let client = http::builder().cookie_store(true).timeout(SHOWN_WITHIN).build()?;
-        let address = machine.address();
-        let sign_in = json!({ "login": "keeper", "password": PASSWORD });
-        let request =
-            client.post(format!("{address}/api/v1/session")).header("Origin", &address).json(&sign_in);
-        request.send().await?.error_for_status()?;
-        Self::with_token(&client, address.clone()).await
-    }
-
-    async fn with_token(client: &Client, address: String) -> Result<Self> {
-        let request = client.post(format!("{address}/api/v1/tokens")).header("Origin", &address);
-        let made: Value =
-            request.json(&json!({ "name": "tests" })).send().await?.error_for_status()?.json().await?;
-        let token = made["token"].as_str().context("no token")?.to_owned();
-        Ok(Self { client: http::builder().timeout(SHOWN_WITHIN).build()?, address, token })
-    }
-
-    /// The same keeper at a machine that started anew, where its port may be another.
-    fn at(self, machine: &Machine) -> Self {
-        Self { address: machine.address(), ..self }
-    }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.address)).bearer_auth(&self.token)
-    }
-
-    async fn text(&self, path: &str) -> Result<String> {
-        Ok(self.request(Method::GET, path).send().await?.error_for_status()?.text().await?)
-    }
-
-    async fn until_indexed(&self) -> Result<()> {
-        wait::until("everything is embedded", SHOWN_WITHIN, async || {
-            let index: Value = serde_json::from_str(&self.text("/api/v1/index").await.ok()?).ok()?;
-            let number = |name: &str| index[name].as_u64();
-            let (passages, embedded) = (number("passages")?, number("embedded")?);
-            (passages > 0 && passages == embedded).then_some(())
-        })
-        .await
-    }
-}
-
 /// The last claim code on the console.
-fn code_on(console: &str) -> Result<String> {
+pub(crate) fn code_on(console: &str) -> Result<String> {
     let line = console
         .lines()
         .rev()

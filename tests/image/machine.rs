@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use cairn_tests::{http, wait};
+use rand::rngs::StdRng;
 use serde_json::Value;
+
+use crate::writes::{self, Lost};
 
 /// What a card is larger by than the image, bytes.
 pub(crate) const CARD: u64 = 3 << 30;
@@ -39,12 +42,7 @@ impl Card {
         let image = prepared("CAIRN_CARD")?;
         let folder = tempfile::TempDir::with_prefix("cairn-card-")?;
         let card = Self { folder };
-        let copied = Command::new("cp")
-            .args(["--sparse=always", "--reflink=auto"])
-            .arg(image)
-            .arg(card.path())
-            .status()?;
-        ensure!(copied.success(), "the card cannot be copied");
+        copy_file(&image, &card.path())?;
         card.set_size(CARD)?;
         Ok(card)
     }
@@ -127,9 +125,52 @@ impl Card {
         Ok(String::from_utf8_lossy(&told.stdout).into_owned())
     }
 
+    /// Another card with the same content.
+    pub(crate) fn copy(&self) -> Result<Self> {
+        let copy = Self { folder: tempfile::TempDir::with_prefix("cairn-card-")? };
+        copy_file(&self.path(), &copy.path())?;
+        Ok(copy)
+    }
+
     /// Starts the machine. What it writes to its serial port goes to `artifacts/image/<name>.log`.
     pub(crate) fn start(&self, name: &str) -> Result<Machine> {
-        Machine::start(&self.path(), name)
+        let disk =
+            ["-drive".to_owned(), format!("if=none,id=card,format=raw,file={}", self.path().display())];
+        Machine::start(&disk, name)
+    }
+
+    /// Starts the machine and notes what it writes and flushes, so that [`Card::cut`] can be a power cut.
+    pub(crate) fn start_noted(&self, name: &str) -> Result<Machine> {
+        copy_file(&self.path(), &self.at_switching_on())?;
+        File::create(self.writes())?;
+        // What is flushed is noted; that it is in this computer's memory only matters to nobody.
+        let file = |node: &str, path: PathBuf| {
+            format!("driver=file,node-name={node},cache.no-flush=on,filename={}", path.display())
+        };
+        let disk = [
+            "-blockdev".to_owned(),
+            file("content", self.path()),
+            "-blockdev".to_owned(),
+            file("writes", self.writes()),
+            "-blockdev".to_owned(),
+            "driver=blklogwrites,node-name=card,file=content,log=writes".to_owned(),
+        ];
+        Machine::start(&disk, name)
+    }
+
+    /// After a machine of [`Card::start_noted`] was dropped: what was not flushed is lost, or not.
+    pub(crate) fn cut(&self, chance: &mut StdRng) -> Result<Lost> {
+        let lost = writes::cut(&self.at_switching_on(), &self.writes(), chance)?;
+        std::fs::rename(self.at_switching_on(), self.path())?;
+        Ok(lost)
+    }
+
+    fn at_switching_on(&self) -> PathBuf {
+        self.folder.path().join("before.img")
+    }
+
+    fn writes(&self) -> PathBuf {
+        self.folder.path().join("writes.log")
     }
 }
 
@@ -142,10 +183,14 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    fn start(card: &Path, name: &str) -> Result<Self> {
+    fn start(disk: &[String], name: &str) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../artifacts/image");
         std::fs::create_dir_all(&folder)?;
         let log = folder.join(format!("{name}.log"));
+        // What an earlier machine of this name said is not this one's.
+        if log.exists() {
+            std::fs::remove_file(&log)?;
+        }
         // Two machines may ask for a port at once; QEMU fails at once when it is taken, and the test is tried again.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let process = Command::new("qemu-system-aarch64")
@@ -171,8 +216,7 @@ impl Machine {
             .arg(prepared("CAIRN_BOOTLOADER")?)
             .arg("-serial")
             .arg(format!("file:{}", log.display()))
-            .arg("-drive")
-            .arg(format!("if=none,id=card,format=raw,file={}", card.display()))
+            .args(disk)
             .args([
                 "-device",
                 "virtio-blk-pci,drive=card",
@@ -268,7 +312,14 @@ impl Drop for Machine {
     }
 }
 
-/// A file that `cargo xtask image --board qemu-virt` has written, by environment variable.
-fn prepared(name: &str) -> Result<PathBuf> {
+fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    let mut copy = Command::new("cp");
+    let copied = copy.args(["--sparse=always", "--reflink=auto"]).args([from, to]).status()?;
+    ensure!(copied.success(), "{} cannot be copied", from.display());
+    Ok(())
+}
+
+/// What `cargo xtask test-image` has prepared, by environment variable.
+pub(crate) fn prepared(name: &str) -> Result<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set"))
 }

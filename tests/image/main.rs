@@ -1,14 +1,20 @@
 //! The card boots: QEMU's `virt` machine, the real bootloader, the page asked from outside.
-//! Here: which slot starts. What a hub on a card does stands in `life.rs`.
+//! Here: which slot starts. What a hub on a card does stands in `life.rs`, how it is updated in `update.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
+mod keeper;
 mod life;
 mod machine;
+mod powercut;
+mod repository;
 mod serial;
 #[path = "../browser/session.rs"]
 #[allow(dead_code, reason = "the other tests use more of it")]
 mod session;
+mod unfit;
+mod update;
+mod writes;
 
 use cairn_slots::{
     SlotId,

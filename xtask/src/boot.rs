@@ -45,10 +45,11 @@ pub(crate) fn run(args: &BootArgs) -> Result<()> {
     let kept = args.images.join("boot-qemu-virt.img");
     let loader = args.images.join("boot-qemu-virt.u-boot.bin");
     if args.fresh || !kept.exists() {
-        let (card, u_boot) = image::for_qemu(&args.images, args.binary.clone(), args.quick)?;
+        let built =
+            image::for_qemu(&args.images, args.binary.clone(), args.quick, None, image::OwnArgs::default())?;
         let mut copy = Command::new("cp");
-        step::quiet("Making a card", copy.arg("--sparse=always").args([&card, &kept]))?;
-        std::fs::copy(&u_boot, &loader)?;
+        step::quiet("Making a card", copy.arg("--sparse=always").args([&built.card, &kept]))?;
+        std::fs::copy(&built.loader, &loader)?;
         std::fs::OpenOptions::new().write(true).open(&kept)?.set_len(CARD)?;
     }
     println!("The page will be at http://127.0.0.1:{} ; Ctrl-A, then X, ends the machine.", args.port);

@@ -43,6 +43,44 @@ pub(crate) struct ImageArgs {
     /// Build in less time what runs slower: for tests
     #[arg(long)]
     quick: bool,
+    /// The version that the card says it is; else the workspace's
+    #[arg(long)]
+    version: Option<String>,
+    #[command(flatten)]
+    own: OwnArgs,
+}
+
+/// What a community puts into its cards.
+#[derive(Args, Clone, Default)]
+pub(crate) struct OwnArgs {
+    /// The first root metadata that hubs believe updates by: `1.root.json` of a workshop
+    #[arg(long)]
+    pub(crate) trusted_root: Option<PathBuf>,
+    /// Where the repository of updates is served
+    #[arg(long)]
+    pub(crate) updates_url: Option<String>,
+    /// Certificates (PEM) of an authority of one's own, believed beside the public ones
+    #[arg(long)]
+    pub(crate) authority: Option<PathBuf>,
+    /// A folder of one's own files, laid over the root
+    #[arg(long)]
+    pub(crate) overlay: Option<PathBuf>,
+}
+
+impl OwnArgs {
+    fn add_to(&self, build: &mut Command) {
+        let path = |path: &Option<PathBuf>| path.clone().map(PathBuf::into_os_string);
+        for (name, value) in [
+            ("--trusted-root", path(&self.trusted_root)),
+            ("--updates-url", self.updates_url.clone().map(Into::into)),
+            ("--authority", path(&self.authority)),
+            ("--overlay", path(&self.overlay)),
+        ] {
+            if let Some(value) = value {
+                build.arg(name).arg(value);
+            }
+        }
+    }
 }
 
 /// Where cards are written unless somebody says otherwise.
@@ -67,7 +105,8 @@ pub(crate) fn run(args: &ImageArgs) -> Result<()> {
         None => cross::build(args.quick)?,
     };
     let model = if args.no_embedding_model { None } else { Some(embedding_model::prepare(&cache())?) };
-    let (version, made) = (version()?, made());
+    let version = args.version.clone().map_or_else(workspace_version, Ok)?;
+    let made = made();
     let card = |board: &str, output: &Path| {
         let mut build = builder();
         build.args(["build", "--board", board, "--version", &version, "--made", &made]);
@@ -75,6 +114,7 @@ pub(crate) fn run(args: &ImageArgs) -> Result<()> {
         if let Some(model) = &model {
             build.arg("--embedding-model").arg(model);
         }
+        args.own.add_to(&mut build);
         if args.locked {
             build.arg("--locked");
         }
@@ -127,10 +167,28 @@ fn made() -> String {
     time.map_or_else(|| "0".to_owned(), |time| time.trim().to_owned())
 }
 
-/// The card that QEMU boots, and its bootloader; built when they are not there.
-pub(crate) fn for_qemu(output: &Path, binary: Option<PathBuf>, quick: bool) -> Result<(PathBuf, PathBuf)> {
-    let name = format!("cairn-qemu-virt-{}", version()?);
-    let (card, loader) = (output.join(format!("{name}.img")), output.join(format!("{name}.u-boot.bin")));
+/// A card that QEMU boots, its bootloader, and the folder of its system by itself.
+pub(crate) struct ForQemu {
+    pub(crate) card: PathBuf,
+    pub(crate) loader: PathBuf,
+    pub(crate) system: PathBuf,
+}
+
+/// Builds the card that QEMU boots.
+pub(crate) fn for_qemu(
+    output: &Path,
+    binary: Option<PathBuf>,
+    quick: bool,
+    version: Option<&str>,
+    own: OwnArgs,
+) -> Result<ForQemu> {
+    let version = version.map_or_else(workspace_version, |version| Ok(version.to_owned()))?;
+    let name = format!("cairn-qemu-virt-{version}");
+    let built = ForQemu {
+        card: output.join(format!("{name}.img")),
+        loader: output.join(format!("{name}.u-boot.bin")),
+        system: output.join(format!("system-stable-{version}")),
+    };
     let args = ImageArgs {
         board: vec!["qemu-virt".to_owned()],
         output: output.to_owned(),
@@ -140,16 +198,20 @@ pub(crate) fn for_qemu(output: &Path, binary: Option<PathBuf>, quick: bool) -> R
         update_lock: false,
         check_reproducible: false,
         quick,
+        version: Some(version),
+        own,
     };
     run(&args)?;
-    if !card.exists() || !loader.exists() {
-        bail!("the image builder left no {}", card.display());
+    for made in [&built.card, &built.loader, &built.system] {
+        if !made.exists() {
+            bail!("the image builder left no {}", made.display());
+        }
     }
-    Ok((card, loader))
+    Ok(built)
 }
 
 /// The version that the workspace declares.
-fn version() -> Result<String> {
+pub(crate) fn workspace_version() -> Result<String> {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml"))?;
     let line = manifest.lines().find_map(|line| line.strip_prefix("version = \""));
     Ok(line.context("Cargo.toml declares no version")?.trim_end_matches('"').to_owned())

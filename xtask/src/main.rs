@@ -18,6 +18,8 @@ mod gateway;
 mod hub;
 mod image;
 mod ota_images;
+mod powercut;
+mod releases;
 mod setup;
 mod simulate;
 mod step;
@@ -61,6 +63,8 @@ enum Task {
     Buildroot(buildroot::BuildrootArgs),
     /// Build QEMU's card and run the tests that boot it (not part of `test`)
     TestImage(test_image::TestImageArgs),
+    /// Cut the power of QEMU's card while it updates itself, again and again (not part of `test`)
+    Powercut(powercut::PowercutArgs),
     /// Start a gateway with a PostgreSQL of its own; print its address and an enrolment token
     Gateway(gateway::GatewayArgs),
     /// Run the synchronisation simulator over many seeds, or replay one
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         Task::Boot(args) => boot::run(&args),
         Task::Buildroot(args) => buildroot::run(&args),
         Task::TestImage(args) => test_image::run(&args),
+        Task::Powercut(args) => powercut::run(&args),
         Task::Gateway(args) => gateway::run(&args),
         Task::Simulate(args) => simulate::run(&args),
         Task::Chaos(args) => chaos::run(&args),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{image, setup, step, test::cargo};
+use crate::{image, releases::Releases, setup, step, test::cargo};
 
 /// Arguments of `cargo xtask test-image`.
 #[derive(Args)]
@@ -21,13 +21,13 @@ pub(crate) struct TestImageArgs {
     quick: bool,
 }
 
-/// Builds the hub for the boards and the card of QEMU's machine, and boots it.
+/// Builds the hub for the boards, the card of QEMU's machine and what updates it, and boots it.
 pub(crate) fn run(args: &TestImageArgs) -> Result<()> {
     setup::test_runner()?;
-    let (card, bootloader) = image::for_qemu(&image::folder(), args.binary.clone(), args.quick)?;
+    let releases = Releases::prepare(&image::folder(), args.binary.clone(), args.quick)?;
     let mut tests = cargo("nextest");
     // The whole workspace, so that what `cargo xtask test` has compiled fits.
     tests.args(["run", "--workspace", "--test", "image", "--ignore-default-filter"]);
-    tests.args(&args.filter).env("CAIRN_CARD", card).env("CAIRN_BOOTLOADER", bootloader);
+    releases.tell(tests.args(&args.filter));
     step::show("Booting the card", &mut tests)
 }
