@@ -5,6 +5,7 @@
 
 mod deploy;
 mod files;
+mod records;
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use cairn_sync::{Kind, ValueError};
+use cairn_sync::{Kind, ValueError, submit::Refused};
 
 use crate::record::Record;
 
@@ -137,6 +137,23 @@ impl StoreError {
                 Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
             ),
             _ => false,
+        }
+    }
+}
+
+/// What hub and gateway refuse in the same words.
+impl From<Refused> for StoreError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotFound(what) => Self::NotFound(what),
+            Refused::Forbidden { action, what } => Self::Forbidden { action, what },
+            Refused::SignInNeeded(what) => Self::SignInNeeded(what),
+            Refused::Value(error) => Self::Value(error),
+            Refused::Invalid(text) => Self::Invalid(text),
+            Refused::Stale { field, current } => Self::Stale { field, current },
+            Refused::ChangeIdTaken => Self::ChangeIdTaken,
+            Refused::LoginTaken(login) => Self::LoginTaken(login),
+            Refused::BlobMissing => Self::BlobMissing,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Who asks. A viewer is made by the store alone, so that no caller can promote itself.
 
+pub use cairn_sync::access::Action;
 use cairn_sync::{RecordId, Role};
 
 /// Which part of the hub acts when no person does.
@@ -68,32 +69,5 @@ impl Viewer {
     #[must_use]
     pub const fn is_system(&self) -> bool {
         matches!(self.who, Who::System(_))
-    }
-}
-
-/// What can be done with a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// See it.
-    Read,
-    /// Make one.
-    Create,
-    /// Change it.
-    Update,
-    /// Delete it or bring it back.
-    Delete,
-}
-
-impl Action {
-    /// Every action.
-    pub const ALL: [Self; 4] = [Self::Read, Self::Create, Self::Update, Self::Delete];
-
-    pub(crate) const fn verb(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Create => "create",
-            Self::Update => "change",
-            Self::Delete => "delete",
-        }
     }
 }

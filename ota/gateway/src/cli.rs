@@ -4,8 +4,14 @@ use std::{io::Read, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
 use cairn_gateway::{
-    cluster::Cluster, db::Db, fleet::accounts, http::Service, limits::Limits, migrate::migrate, serve::serve,
-    store::hubs,
+    cluster::Cluster,
+    db::Db,
+    fleet::accounts,
+    http::Service,
+    limits::Limits,
+    migrate::migrate,
+    serve::serve,
+    store::{hubs, records},
 };
 use cairn_sync::{CommunityId, RecordId};
 use clap::{Args, Parser, Subcommand};
@@ -135,6 +141,24 @@ enum Token {
         #[arg(long = "project")]
         projects: Vec<RecordId>,
     },
+    /// Make a token with which a program uses the record API in a person's name. It is shown once.
+    Api {
+        #[command(flatten)]
+        database: Database,
+        /// The community.
+        community: CommunityId,
+        /// The person, by their record's id.
+        person: RecordId,
+        /// For people: what it is for.
+        #[arg(long, default_value = "")]
+        label: String,
+        /// Days until it expires, at most 366.
+        #[arg(long, default_value_t = records::TOKEN_DAYS)]
+        days: u32,
+        /// It may read, and change nothing.
+        #[arg(long)]
+        read_only: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -181,6 +205,11 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             let projects = (!projects.is_empty()).then_some(projects);
             let token = hubs::add_token(&db, community, &label, projects.as_deref(), days).await?;
             println!("{}", token.reveal());
+        }
+        Verb::Token(Token::Api { database, community, person, label, days, read_only }) => {
+            let db = Db::connect(&database.url()?, 1).await?;
+            let new = records::NewToken { person, label: &label, may_write: !read_only, days };
+            println!("{}", records::add_token(&db, community, &new).await?.reveal());
         }
         Verb::Maintainer(Maintainer::Set { owner, login, communities }) => {
             let mut password = String::new();

@@ -12,7 +12,10 @@ use crate::{
 };
 
 /// Every step, oldest first. A step that was published is never edited.
-const STEPS: &[(&str, &str)] = &[("0001_start", include_str!("../migrations/0001_start.sql"))];
+const STEPS: &[(&str, &str)] = &[
+    ("0001_start", include_str!("../migrations/0001_start.sql")),
+    ("0002_record_api", include_str!("../migrations/0002_record_api.sql")),
+];
 
 /// The schema that this binary needs.
 pub const LATEST: i64 = STEPS.len() as i64;

@@ -38,11 +38,12 @@ async fn a_query_without_its_scope_sees_nothing() {
     let mut hub = Hub::enrol(&one.url, world.token().await).await;
     hub.write(RecordId::new(), &notice("Water"));
     hub.sync(&one.url).await;
-    hubs::add_api_token(&world.db().await, world.community, "a program", false).await.unwrap();
+    let person = world.person(&mut hub, &one.url, "Ana", "volunteer").await;
+    world.api_token(person, true).await;
 
     let mut app = PgConnection::connect(&world.cluster.url("cairn_app")).await.unwrap();
     let tables = tables(&mut app).await;
-    assert!(tables.len() >= 14, "{tables:?}");
+    assert!(tables.len() >= 19, "{tables:?}");
     for table in &tables {
         assert_eq!(count(&mut app, table).await, 0, "{table} shows itself without a scope");
     }
@@ -81,9 +82,20 @@ async fn a_query_without_its_scope_sees_nothing() {
         .execute(&mut *tx)
         .await
         .unwrap();
-    for table in
-        ["community", "hub", "hub_key", "record", "trace", "value", "answer", "scope_sum", "api_token"]
-    {
+    for table in [
+        "community",
+        "hub",
+        "hub_key",
+        "record",
+        "trace",
+        "value",
+        "answer",
+        "scope_sum",
+        "api_token",
+        "person",
+        "lookup",
+        "history",
+    ] {
         assert!(count(&mut tx, table).await > 0, "{table} is empty");
     }
     tx.rollback().await.unwrap();

@@ -7,12 +7,12 @@ mod support;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-use cairn_gateway::{fleet::accounts, limits::Limits};
+use cairn_gateway::{fleet::accounts, limits::Limits, store::hubs};
 use cairn_sync::{
     BlobId, RecordId,
     http::{
-        AUTHORIZATION, BLOBS, Code, EVENTS, Event, PROTOCOL_HEADER, REPORT, Report, SNAPSHOT,
-        SnapshotRequest, TIME, TimeStatement, UPLOADED_HEADER,
+        AUTHORIZATION, BLOBS, Code, Credential, EVENTS, Event, KEY, NewKey, PROTOCOL_HEADER, REPORT, Report,
+        ReportReply, SNAPSHOT, Secret, SnapshotRequest, TIME, TimeStatement, UPLOADED_HEADER,
         pack::{frame_length, pack, unframe},
         time::{NONCE, hex, signed, unhex},
     },
@@ -215,10 +215,32 @@ async fn the_fleet_page_shows_a_maintainer_their_hubs_and_nobody_else() {
     }
     assert_eq!(no_redirects.get(&fleet).header("cookie", &ben).send().await.unwrap().status().as_u16(), 404);
 
-    // A form from another page lacks the token; one from this page revokes the hub.
-    let retire = format!("{fleet}/{}/retire", hub.credential.hub);
+    // A person's token for the record API is made here, shown once, works, and is revoked.
     let form_token =
         page.split("name=\"form_token\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let send = async |path: &str, fields: String| {
+        let post = no_redirects.post(format!("{fleet}/{path}")).header("cookie", &ana);
+        let body = format!("form_token={form_token}&{fields}");
+        post.header("content-type", "application/x-www-form-urlencoded").body(body).send().await.unwrap()
+    };
+    let mut sharing = hub.clone();
+    let vera = world.person(&mut sharing, &one.url, "Vera", "volunteer").await;
+    let made = send("api-token", format!("person={vera}&label=a+phone&days=30&write=yes")).await;
+    let made = made.text().await.unwrap();
+    let token = made.split("class=\"secret\">").nth(1).and_then(|rest| rest.split('<').next()).unwrap();
+    let counts = async || {
+        let counts = client().get(format!("{}/api/v1/counts", one.url)).bearer_auth(token).send().await;
+        counts.unwrap().status().as_u16()
+    };
+    assert_eq!(counts().await, 200);
+    let shown = no_redirects.get(&fleet).header("cookie", &ana).send().await.unwrap().text().await.unwrap();
+    assert!(!shown.contains(token) && shown.contains("a phone") && shown.contains("30 days left"));
+    let line = shown.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert_eq!(send("api-token/revoke", format!("token={line}")).await.status().as_u16(), 303);
+    assert_eq!(counts().await, 401);
+
+    // A form from another page lacks the token; one from this page revokes the hub.
+    let retire = format!("{fleet}/{}/retire", hub.credential.hub);
     for (token, status) in [("guessed", 403), (form_token, 303)] {
         let post = no_redirects.post(&retire).header("cookie", &ana);
         let form = post
@@ -228,4 +250,41 @@ async fn the_fleet_page_shows_a_maintainer_their_hubs_and_nobody_else() {
     }
     let (failure, _) = hub.send(&one.url, &hub.request()).await.unwrap_err();
     assert_eq!(failure, Failure::Stop(Stop::Revoked));
+}
+
+/// A key is changed on request. Answers that get lost lock nobody out: the old key works until the new one was used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_changes_its_key_when_asked_and_no_lost_answer_locks_it_out() {
+    let world = World::new().await;
+    let one = world.instance().await;
+    let mut hub = Hub::enrol(&one.url, world.token().await).await;
+    let old = hub.credential.clone();
+    let wanted = async |credential: &Credential| {
+        let report =
+            Report { name: "Mill Road".to_owned(), version: "0.1.0".to_owned(), ..Report::default() };
+        let reply = post_json(&client(), &one.url, REPORT, Some(credential), &report).await?;
+        Ok::<_, (Failure, _)>(serde_json::from_slice::<ReportReply>(&reply).unwrap().change_key)
+    };
+    assert!(!wanted(&old).await.unwrap());
+    hubs::ask_for_new_key(&world.db().await, world.community, old.hub).await.unwrap();
+    assert!(wanted(&old).await.unwrap());
+
+    // The answer gets lost twice, and the hub goes on as before; then it takes another key, because its card lost the first.
+    let first = NewKey { key: Secret::from_random(random()) };
+    for _ in 0..2 {
+        post_json(&client(), &one.url, KEY, Some(&old), &first).await.unwrap();
+        hub.sync(&one.url).await;
+        assert!(wanted(&old).await.unwrap(), "the wish ended before a new key was used");
+    }
+    let second = NewKey { key: Secret::from_random(random()) };
+    post_json(&client(), &one.url, KEY, Some(&old), &second).await.unwrap();
+    let forgotten = Credential { key: first.key, ..old.clone() };
+    assert_eq!(wanted(&forgotten).await.unwrap_err().0, Failure::Stop(Stop::Revoked));
+
+    // The new key is used: from now on it alone works, and nothing is wanted any more.
+    hub.credential.key = second.key;
+    hub.write(RecordId::new(), &notice("Water"));
+    hub.sync(&one.url).await;
+    assert!(!wanted(&hub.credential).await.unwrap());
+    assert_eq!(wanted(&old).await.unwrap_err().0, Failure::Stop(Stop::Revoked));
 }

@@ -10,7 +10,8 @@ use crate::{
     ChangeId, RecordId, Value,
     authority::{self, Applied, Outcome, Past, Refusal, Standing, Trace},
     change::{Action, Base, Change},
-    record::RecordState,
+    record::{RecordState, Stamp},
+    shown::ChangeKind,
 };
 
 /// What has to be known to decide on a batch.
@@ -75,8 +76,42 @@ pub struct Written {
     pub records: BTreeMap<RecordId, Became>,
     /// What was done to fields.
     pub traces: Vec<(RecordId, ChangeId, Trace)>,
+    /// What changes did to records, in their order: what a record's history consists of.
+    pub steps: Vec<Step>,
     /// The newest version given.
     pub version: u64,
+}
+
+/// What one change did to a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The record.
+    pub record: RecordId,
+    /// The version that it made.
+    pub version: u64,
+    /// Who did it, and when.
+    pub stamp: Stamp,
+    /// What it did to the record as a whole.
+    pub what: ChangeKind,
+    /// The fields that came to hold something else.
+    pub fields: Vec<String>,
+}
+
+impl Step {
+    /// None where nothing but a conflict came of it.
+    fn of(before: Option<&RecordState>, after: &RecordState, stamp: Stamp, traces: &[Trace]) -> Option<Self> {
+        let became = traces.iter().filter(|trace| trace.became.is_some());
+        let fields: Vec<String> = became.map(|trace| trace.field.clone()).collect();
+        let was = before.map(|before| before.deleted.is_some());
+        let what = match (was, after.deleted.is_some()) {
+            (None, _) => ChangeKind::Created,
+            (Some(false), true) => ChangeKind::Deleted,
+            (Some(true), false) => ChangeKind::Restored,
+            _ if fields.is_empty() => return None,
+            _ => ChangeKind::Changed,
+        };
+        Some(Self { record: after.id, version: after.version, stamp, what, fields })
+    }
 }
 
 /// A record before and after a batch.
@@ -127,6 +162,7 @@ impl WorkingSet {
         let before = self.records.get(&change.record).cloned();
         let next = self.version + 1;
         let Applied { record, outcome, traces } = authority::decide(before.as_ref(), change, next, self)?;
+        written.steps.extend(Step::of(before.as_ref(), &record, change.stamp(), &traces));
         for trace in traces {
             if let Some(Standing { value, version }) = &trace.became {
                 self.values.insert((change.record, trace.field.clone(), *version), value.clone());

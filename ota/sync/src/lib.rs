@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod admission;
 pub mod authority;
 pub mod backoff;
@@ -15,11 +16,15 @@ pub mod hlc;
 pub mod http;
 pub mod id;
 pub mod kinds;
+pub mod listing;
+pub mod lookup;
 pub mod merge;
 pub mod record;
 pub mod replica;
 pub mod round;
 pub mod session;
+pub mod shown;
+pub mod submit;
 pub mod value;
 pub mod wire;
 

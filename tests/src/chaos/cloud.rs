@@ -111,6 +111,15 @@ impl Cloud {
         run(&["token", "enrol", &self.community, "--database", &app]).await
     }
 
+    /// A token for the record API in this person's name.
+    ///
+    /// # Errors
+    /// When the person is not known there.
+    pub async fn api_token(&self, person: &str) -> Result<String> {
+        let app = self.database.url("cairn_app");
+        run(&["token", "api", &self.community, person, "--days", "1", "--database", &app]).await
+    }
+
     /// How many instances there are.
     #[must_use]
     pub const fn instances(&self) -> usize {

@@ -45,6 +45,12 @@ impl Door {
         address_in(&self.folder)
     }
 
+    /// The keeper's token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// A request in the keeper's name; none while the hub says no address.
     #[must_use]
     pub fn request(&self, method: Method, path: &str) -> Option<RequestBuilder> {

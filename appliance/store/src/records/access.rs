@@ -1,21 +1,9 @@
-//! Who may do what, as SQL made from the table of kinds.
-//!
-//! Every statement that reads or writes records for somebody carries one of these predicates over an alias with the
-//! columns `id`, `kind`, `scope` and `created_by`, and binds `:viewer` (the person or NULL) and `:role`
-//! ([`Eyes`]). What the words of [`Access`] come to:
-//!
-//! - *Entering* a scope comes first. The hub as a whole is open to everyone. A project is entered by everyone when it is
-//!   open, else by its members. Keepers enter every project. What lies in a deleted project is out of reach for
-//!   everybody until the project is restored.
-//! - `Contributor`: on the hub as a whole volunteers; in a project its editors and owners, whatever their role on the hub.
-//! - `Author`: whoever created the record, as long as they can enter its scope, and the project's owners.
-//! - Keepers may everything. Parts of the hub count as keepers.
-//! - Whoever created a record may read it as long as they can enter its scope, also where others may not.
-//! - A tombstone is seen by those who may delete the record, because they may bring it back.
+//! Who may do what: the rule of hub and gateway ([`cairn_sync::access`]), as SQLite is asked. Statements bind `:viewer` (the
+//! person or NULL) and `:role` ([`Eyes`]).
 
 use std::sync::OnceLock;
 
-use cairn_sync::{Access, Kind, ProjectRole, RecordId, Role};
+use cairn_sync::{Kind, RecordId, Role, access::Names};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::codec::{kind_code, role_code};
@@ -23,6 +11,8 @@ use crate::{
     error::Result,
     viewer::{Action, Viewer, Who},
 };
+
+const NAMES: Names = Names { viewer: ":viewer", role: ":role", projects: "projects", members: "members" };
 
 /// Who looks, as the database knows them now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,17 +89,17 @@ pub(crate) fn readable(alias: &'static str) -> &'static str {
 /// Records that may be deleted, and tombstones that may be seen and brought back.
 pub(crate) fn deletable(alias: &'static str) -> &'static str {
     static RULE: OnceLock<String> = OnceLock::new();
-    aliased(&RULE, alias, |kind| rule(kind, kind.def().delete))
+    aliased(&RULE, alias, delete_rule)
 }
 
 fn creatable(alias: &'static str) -> &'static str {
     static RULE: OnceLock<String> = OnceLock::new();
-    aliased(&RULE, alias, |kind| rule(kind, kind.def().create))
+    aliased(&RULE, alias, |kind| NAMES.rule(kind, Action::Create, false))
 }
 
 fn changeable(alias: &'static str) -> &'static str {
     static RULE: OnceLock<String> = OnceLock::new();
-    aliased(&RULE, alias, |kind| rule(kind, kind.def().update))
+    aliased(&RULE, alias, |kind| NAMES.rule(kind, Action::Update, false))
 }
 
 /// All statements use the alias "r"; the parameter keeps that visible where the predicate is pasted.
@@ -128,66 +118,10 @@ fn aliased(
 
 /// The read rule of one kind, for lists: simpler than the rule over all kinds, so that SQLite plans it better.
 pub(crate) fn read_rule(kind: Kind) -> String {
-    let rule = rule(kind, kind.def().read);
-    match kind.def().read {
-        Access::Anyone | Access::SignedIn => rule,
-        _ => format!("({rule}) OR (({}) AND {AUTHOR})", enter(kind)),
-    }
+    NAMES.rule(kind, Action::Read, false)
 }
 
 /// The delete rule of one kind, for lists of tombstones.
 pub(crate) fn delete_rule(kind: Kind) -> String {
-    rule(kind, kind.def().delete)
-}
-
-const KEEPER: &str = ":role >= 2";
-const SIGNED_IN: &str = "(:viewer IS NOT NULL OR :role >= 2)";
-const AUTHOR: &str = "(:viewer IS NOT NULL AND r.created_by = :viewer)";
-
-fn enter(kind: Kind) -> String {
-    // A project itself is entered also when it is a tombstone, by those who may bring it back.
-    let live = if kind == Kind::Project { "1" } else { "p.live" };
-    format!(
-        "(r.scope IS NULL \
-         OR r.scope IN (SELECT p.id FROM projects p WHERE {live} AND (p.open OR {KEEPER})) \
-         OR r.scope IN (SELECT m.project FROM members m JOIN projects p ON p.id = m.project \
-            WHERE m.person = :viewer AND {live}))"
-    )
-}
-
-fn member(kind: Kind, at_least: ProjectRole) -> String {
-    let live = if kind == Kind::Project { "1" } else { "p.live" };
-    format!(
-        "r.scope IN (SELECT m.project FROM members m JOIN projects p ON p.id = m.project \
-         WHERE m.person = :viewer AND m.role >= {} AND {live})",
-        project_role_code(at_least)
-    )
-}
-
-fn rule(kind: Kind, access: Access) -> String {
-    let enter = enter(kind);
-    match access {
-        Access::Anyone => enter,
-        Access::SignedIn | Access::Participant => format!("{SIGNED_IN} AND {enter}"),
-        Access::Contributor => format!(
-            "({KEEPER} AND {enter}) OR (r.scope IS NULL AND :role >= {} AND :viewer IS NOT NULL) OR {}",
-            role_code(Role::Volunteer),
-            member(kind, ProjectRole::Editor)
-        ),
-        Access::Author => {
-            format!("{enter} AND ({KEEPER} OR {AUTHOR} OR {})", member(kind, ProjectRole::Owner))
-        }
-        Access::ProjectOwner => format!("({KEEPER} AND {enter}) OR {}", member(kind, ProjectRole::Owner)),
-        Access::Oneself => format!("{enter} AND ({KEEPER} OR (:viewer IS NOT NULL AND r.id = :viewer))"),
-        Access::Keeper => format!("{enter} AND {KEEPER}"),
-    }
-}
-
-/// The stored number of a role in a project.
-pub(crate) const fn project_role_code(role: ProjectRole) -> i64 {
-    match role {
-        ProjectRole::Viewer => 0,
-        ProjectRole::Editor => 1,
-        ProjectRole::Owner => 2,
-    }
+    NAMES.rule(kind, Action::Delete, true)
 }

@@ -1,12 +1,14 @@
 //! One change of one record, written everywhere it belongs within the transaction: the record, its fields, the
 //! history, the outbox, what lists search by and what permissions are decided by.
 
-use cairn_sync::{ChangeId, FieldDef, Hlc, Kind, ProjectRole, RecordId, Value};
+use cairn_sync::{ChangeId, FieldDef, Hlc, Kind, RecordId, Value};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    access::project_role_code,
-    codec::{change_code, kind_code, lookup_keys, role_code, role_named, sync_code, to_stored},
+    codec::{
+        change_code, kind_code, lookup_keys, project_role_code, project_role_named, role_code, role_named,
+        sync_code, to_stored,
+    },
     head::{Field, FieldMap, Head},
 };
 use crate::{
@@ -214,11 +216,7 @@ pub(crate) fn derive(connection: &Connection, head: &Head, fields: &FieldMap) ->
                 let person: RecordId = text("person")
                     .parse()
                     .map_err(|_| StoreError::Corrupt("a membership without a person".to_owned()))?;
-                let role = match text("role") {
-                    "owner" => ProjectRole::Owner,
-                    "editor" => ProjectRole::Editor,
-                    _ => ProjectRole::Viewer,
-                };
+                let role = project_role_named(text("role"));
                 connection
                     .prepare_cached(
                         "INSERT INTO members (person, project, record, role) VALUES (?1, ?2, ?3, ?4)",

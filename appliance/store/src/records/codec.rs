@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 
 use cairn_sync::{FieldDef, FieldType, Hlc, Kind, RecordId, Role, Value};
+pub(crate) use cairn_sync::{
+    access::{project_role_code, project_role_named, role_code, role_named},
+    lookup::lookup_keys,
+};
 use rusqlite::{
     Row,
     types::{ToSqlOutput, Value as Stored, ValueRef},
@@ -12,9 +16,6 @@ use crate::{
     error::{Result, StoreError},
     record::{ChangeKind, SyncState},
 };
-
-/// Most bytes of a line that the lookup index keeps.
-pub(crate) const LOOKUP_LEN: usize = 96;
 
 pub(crate) const fn kind_code(kind: Kind) -> i64 {
     match kind {
@@ -35,26 +36,10 @@ pub(crate) fn kind_of(code: i64) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| kind_code(*kind) == code)
 }
 
-pub(crate) const fn role_code(role: Role) -> i64 {
-    match role {
-        Role::Guest => 0,
-        Role::Volunteer => 1,
-        Role::Keeper => 2,
-    }
-}
-
 pub(crate) const fn role_of(code: i64) -> Role {
     match code {
         2 => Role::Keeper,
         1 => Role::Volunteer,
-        _ => Role::Guest,
-    }
-}
-
-pub(crate) fn role_named(name: &str) -> Role {
-    match name {
-        "keeper" => Role::Keeper,
-        "volunteer" => Role::Volunteer,
         _ => Role::Guest,
     }
 }
@@ -141,31 +126,6 @@ pub(crate) fn from_stored(def: &FieldDef, stored: ValueRef<'_>) -> Result<Value>
     })
 }
 
-/// Under which keys a living record's field stands in `lookup`; none for types that lists do not search by.
-pub(crate) fn lookup_keys(def: &FieldDef, value: &Value) -> Vec<String> {
-    match (def.ty, value) {
-        (FieldType::Bool, Value::Bool(flag)) => vec![if *flag { "1" } else { "0" }.to_owned()],
-        (FieldType::Choice(_) | FieldType::Ref(_) | FieldType::Blob, Value::Text(text)) => vec![text.clone()],
-        (FieldType::Line, Value::Text(text)) => vec![folded(text)],
-        (FieldType::Set, Value::Set(set)) => set.iter().cloned().collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// A line as lists find it: whatever the case and the accents, cut to [`LOOKUP_LEN`] bytes.
-pub(crate) fn folded(text: &str) -> String {
-    use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
-    let mut folded = String::with_capacity(text.len().min(LOOKUP_LEN));
-    let plain = text.trim().nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase);
-    for c in plain {
-        if folded.len() + c.len_utf8() > LOOKUP_LEN {
-            break;
-        }
-        folded.push(c);
-    }
-    folded
-}
-
 /// A 16-byte identity from a column.
 pub(crate) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<RecordId> {
     row.get(column).map(RecordId::from_bytes)
@@ -203,11 +163,5 @@ mod tests {
         for kind in [ChangeKind::Created, ChangeKind::Changed, ChangeKind::Deleted, ChangeKind::Restored] {
             assert_eq!(change_of(change_code(kind)), kind);
         }
-    }
-
-    #[test]
-    fn a_line_is_found_whatever_its_case_and_accents() {
-        assert_eq!(folded(" Équipe de l'Eau "), "equipe de l'eau");
-        assert_eq!(folded(&"é".repeat(500)).len(), LOOKUP_LEN);
     }
 }

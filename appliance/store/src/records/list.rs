@@ -1,30 +1,22 @@
 //! Lists by key: every page is a range of an index, whatever stands before it, and none is sorted.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use cairn_sync::{FieldType, Kind, RecordId, Value};
+use cairn_sync::{
+    Kind,
+    listing::{Condition, Key, Way},
+    lookup::LAST_CHARACTER,
+};
 use rusqlite::{Connection, ToSql};
 
 use super::{
     access::{Eyes, delete_rule, read_rule},
-    codec::{folded, kind_code, lookup_keys},
+    codec::kind_code,
     head::Head,
 };
 use crate::{
-    error::{Result, StoreError},
-    record::{Cursor, DEFAULT_PAGE, ListQuery, MAX_CONDITIONS, MAX_PAGE, Order, Page, Record},
+    error::Result,
+    record::{ListQuery, MAX_CONDITIONS, Order, Page, Record},
     viewer::Viewer,
 };
-
-/// Follows every text that a prefix can start.
-const LAST_CHARACTER: char = '\u{10FFFF}';
-
-/// A key in an index: the order's clock (and before it the text, in alphabetical order) and the record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Key {
-    text: String,
-    clock: [u8; 16],
-    id: RecordId,
-}
 
 /// What a list comes to in SQL.
 pub(crate) struct Plan {
@@ -64,33 +56,17 @@ pub(crate) fn list(connection: &Connection, viewer: &Viewer, query: &ListQuery) 
 
 /// The statement for a query.
 pub(crate) fn plan(query: &ListQuery, eyes: Eyes) -> Result<Plan> {
-    if query.equals.len() > MAX_CONDITIONS {
-        return Err(StoreError::invalid(format!("A list takes at most {MAX_CONDITIONS} conditions.")));
-    }
-    let limit = if query.limit == 0 { DEFAULT_PAGE } else { query.limit.min(MAX_PAGE) };
-    let tag = tag(query);
+    let way = Way::of(query)?;
+    let tag = query.tag();
     let after = query.after.as_ref().map(|cursor| Key::read(cursor, tag)).transpose()?;
-    let mut build = Build::new(query, eyes, usize::from(limit));
-    match (&query.text_prefix, query.equals.is_empty()) {
-        (None, true) => build.by_records(after)?,
-        _ if query.deleted => {
-            return Err(StoreError::invalid("Tombstones are listed by time only."));
-        }
-        (Some((field, prefix)), _) => build.by_prefix(field, prefix, after)?,
-        (None, false) => build.by_value(after)?,
+    let limit = query.page_len();
+    let mut build = Build::new(query, eyes, limit);
+    match way {
+        Way::ByTime => build.by_records(after),
+        Way::ByValue(conditions) => build.by_value(conditions, after),
+        Way::ByPrefix { field, prefix, others } => build.by_prefix(field, prefix, others, after),
     }
-    Ok(Plan { sql: build.sql, params: build.params, tag, limit: usize::from(limit) })
-}
-
-/// A cursor fits only lists of the same kind and order.
-fn tag(query: &ListQuery) -> u8 {
-    let order = match (query.order, query.text_prefix.is_some()) {
-        (_, true) => 3,
-        (Order::Newest, _) => 0,
-        (Order::Oldest, _) => 1,
-        (Order::Changed, _) => 2,
-    };
-    u8::try_from(kind_code(query.kind)).unwrap_or(0) << 2 | order
+    Ok(Plan { sql: build.sql, params: build.params, tag, limit })
 }
 
 struct Build<'a> {
@@ -138,7 +114,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn by_records(&mut self, after: Option<Key>) -> Result<()> {
+    fn by_records(&mut self, after: Option<Key>) {
         let (column, sense, sign) = match self.query.order {
             Order::Newest => ("created_hlc", "DESC", "<"),
             Order::Oldest => ("created_hlc", "ASC", ">"),
@@ -159,30 +135,20 @@ impl<'a> Build<'a> {
              WHERE r.kind = :kind AND r.deleted = {deleted} AND {scope} {range} AND ({rule}) \
              ORDER BY r.{column} {sense}, r.id {sense} LIMIT :limit"
         );
-        Ok(())
     }
 
-    /// From the index of values: by the rarest condition, the others looked up for each.
-    fn by_value(&mut self, after: Option<Key>) -> Result<()> {
-        let (sense, sign) = match self.query.order {
-            Order::Newest => ("DESC", "<"),
-            Order::Oldest => ("ASC", ">"),
-            Order::Changed => {
-                return Err(StoreError::invalid(
-                    "A list by a field's value comes by creation, not by change.",
-                ));
-            }
-        };
+    /// From the index of values: by the first condition, the others looked up for each.
+    fn by_value(&mut self, conditions: Vec<Condition>, after: Option<Key>) {
+        let (sense, sign) = if self.query.order == Order::Oldest { ("ASC", ">") } else { ("DESC", "<") };
         let range = match after {
             Some(_) => format!("AND (l.created_hlc, l.record) {sign} (:after, :after_id)"),
             None => String::new(),
         };
         self.key(after);
         let scope = self.scope();
-        let mut conditions = self.conditions()?;
-        let rarest = conditions.iter().enumerate().min_by_key(|(_, one)| one.rank).map_or(0, |(at, _)| at);
-        let first = conditions.swap_remove(rarest);
-        let others: String = conditions.iter().map(Condition::exists).collect();
+        let mut conditions = self.bound(conditions).into_iter();
+        let Some(first) = conditions.next() else { return };
+        let others: String = conditions.map(|condition| condition.exists()).collect();
         let (n, v, rule, exact) = (first.names.0, first.names.1, &self.rule, first.exact());
         self.sql = format!(
             "SELECT l.record, l.created_hlc, '' FROM lookup l CROSS JOIN records r ON r.id = l.record \
@@ -190,18 +156,11 @@ impl<'a> Build<'a> {
              AND r.deleted = 0 AND {scope} AND ({rule}) {exact} {others} \
              ORDER BY l.created_hlc {sense}, l.record {sense} LIMIT :limit"
         );
-        Ok(())
     }
 
-    fn by_prefix(&mut self, field: &str, prefix: &str, after: Option<Key>) -> Result<()> {
-        let def = self.query.kind.def().field(field).filter(|def| def.ty == FieldType::Line);
-        let Some(def) = def else {
-            return Err(StoreError::invalid(format!("{field} cannot be searched by how it starts.")));
-        };
-        let prefix = folded(prefix);
-        let end = format!("{prefix}{LAST_CHARACTER}");
-        self.bind(":field", def.name);
-        self.bind(":end", end);
+    fn by_prefix(&mut self, field: &'static str, prefix: String, others: Vec<Condition>, after: Option<Key>) {
+        self.bind(":field", field);
+        self.bind(":end", format!("{prefix}{LAST_CHARACTER}"));
         let start = match &after {
             Some(key) => {
                 self.bind(":text", key.text.clone());
@@ -214,7 +173,7 @@ impl<'a> Build<'a> {
         };
         self.key(after);
         let scope = self.scope();
-        let others: String = self.conditions()?.iter().map(Condition::exists).collect();
+        let others: String = self.bound(others).iter().map(Bound::exists).collect();
         let rule = &self.rule;
         self.sql = format!(
             "SELECT l.record, l.created_hlc, l.value FROM lookup l CROSS JOIN records r ON r.id = l.record \
@@ -222,51 +181,30 @@ impl<'a> Build<'a> {
              AND r.deleted = 0 AND {scope} AND ({rule}) {others} \
              ORDER BY l.value, l.created_hlc, l.record LIMIT :limit"
         );
-        Ok(())
     }
 
-    fn conditions(&mut self) -> Result<Vec<Condition>> {
-        let mut conditions = Vec::new();
-        for ((field, value), names) in self.query.equals.iter().zip(NAMES) {
-            let kind = self.query.kind;
-            let Some(def) = kind.def().field(field) else {
-                return Err(cairn_sync::ValueError::UnknownField(field.chars().take(64).collect()).into());
-            };
-            let wrapped = match (def.ty, value) {
-                (FieldType::Set, Value::Text(item)) => Value::Set([item.clone()].into()),
-                _ => value.clone(),
-            };
-            let mut keys = lookup_keys(def, &wrapped);
-            let (Some(key), true) = (keys.pop(), keys.is_empty()) else {
-                return Err(StoreError::invalid(format!("{field} cannot be searched by its value.")));
-            };
-            let rank = match def.ty {
-                FieldType::Ref(_) | FieldType::Blob => 0,
-                FieldType::Line => 1,
-                FieldType::Set => 2,
-                FieldType::Choice(_) => 3,
-                _ => 4,
-            };
-            let is_line = def.ty == FieldType::Line;
-            self.bind(names.0, def.name);
-            self.bind(names.1, key);
-            if is_line {
-                self.bind(names.2, value.as_text().unwrap_or_default().to_owned());
+    fn bound(&mut self, conditions: Vec<Condition>) -> Vec<Bound> {
+        let mut bound = Vec::with_capacity(conditions.len());
+        for (condition, names) in conditions.into_iter().zip(NAMES) {
+            let is_line = condition.exact.is_some();
+            self.bind(names.0, condition.field);
+            self.bind(names.1, condition.key);
+            if let Some(exact) = condition.exact {
+                self.bind(names.2, exact);
             }
-            conditions.push(Condition { names, rank, is_line });
+            bound.push(Bound { names, is_line });
         }
-        Ok(conditions)
+        bound
     }
 }
 
-struct Condition {
+/// A condition whose values are bound.
+struct Bound {
     names: (&'static str, &'static str, &'static str),
-    /// Types with many different values come first.
-    rank: u8,
     is_line: bool,
 }
 
-impl Condition {
+impl Bound {
     fn exists(&self) -> String {
         let (n, v, _) = self.names;
         format!(
@@ -288,32 +226,10 @@ impl Condition {
     }
 }
 
-impl Key {
-    fn cursor(&self, tag: u8) -> Cursor {
-        let mut bytes = vec![tag];
-        bytes.extend_from_slice(&self.clock);
-        bytes.extend_from_slice(self.id.as_bytes());
-        bytes.extend_from_slice(self.text.as_bytes());
-        Cursor(URL_SAFE_NO_PAD.encode(bytes))
-    }
-
-    fn read(cursor: &Cursor, tag: u8) -> Result<Self> {
-        let strange =
-            || StoreError::invalid("This page does not belong to this list; start from its beginning.");
-        let bytes = URL_SAFE_NO_PAD.decode(cursor.as_str()).map_err(|_| strange())?;
-        let (found, rest) = bytes.split_first().ok_or_else(strange)?;
-        let (clock, rest) = rest.split_first_chunk::<16>().ok_or_else(strange)?;
-        let (id, text) = rest.split_first_chunk::<16>().ok_or_else(strange)?;
-        if *found != tag {
-            return Err(strange());
-        }
-        let text = String::from_utf8(text.to_vec()).map_err(|_| strange())?;
-        Ok(Self { text, clock: *clock, id: RecordId::from_bytes(*id) })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use cairn_sync::{FieldType, RecordId, Value};
+
     use super::*;
     use crate::schema;
 
@@ -349,7 +265,7 @@ mod tests {
         }
         let later = queries.iter().map(|query| {
             let key = Key { text: "b".into(), clock: [7; 16], id: RecordId::new() };
-            ListQuery { after: Some(key.cursor(tag(query))), ..query.clone() }
+            ListQuery { after: Some(key.cursor(query.tag())), ..query.clone() }
         });
         let later: Vec<_> = later.collect();
         queries.extend(later);

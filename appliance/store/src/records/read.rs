@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use cairn_sync::{ChangeId, Kind, ProjectRole, RecordId};
+use cairn_sync::{
+    ChangeId, Kind, ProjectRole, RecordId,
+    listing::{before_version, page_len, read_version},
+};
 use rusqlite::{Connection, named_params, params};
 
 use super::{
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Result, StoreError},
-    record::{Cursor, DEFAULT_PAGE, FieldChange, HistoryEntry, MAX_PAGE, Page, Record, RecordChanged},
+    record::{Cursor, FieldChange, HistoryEntry, Page, Record, RecordChanged},
     viewer::{Action, Viewer},
 };
 
@@ -47,8 +49,8 @@ pub(crate) fn history(
 ) -> Result<Page<HistoryEntry>> {
     let eyes = Eyes::of(connection, viewer)?;
     let head = find_for(connection, eyes, id, Action::Read)?;
-    let before = after.map_or(Ok(u64::MAX >> 1), read_version)?;
-    let limit = usize::from(if limit == 0 { DEFAULT_PAGE } else { limit.min(MAX_PAGE) });
+    let before = read_version(after)?;
+    let limit = page_len(limit);
     let sql = "SELECT version, change, hlc, at, author, kind, fields FROM history \
                WHERE record = ?1 AND version < ?2 ORDER BY version DESC LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
@@ -75,23 +77,8 @@ pub(crate) fn history(
     }
     let more = items.len() > limit;
     items.truncate(limit);
-    let next = if more {
-        items.last().map(|entry| Cursor(URL_SAFE_NO_PAD.encode(entry.version.to_be_bytes())))
-    } else {
-        None
-    };
+    let next = if more { items.last().map(|entry| before_version(entry.version)) } else { None };
     Ok(Page { items, next })
-}
-
-fn read_version(cursor: &Cursor) -> Result<u64> {
-    URL_SAFE_NO_PAD
-        .decode(cursor.as_str())
-        .ok()
-        .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
-        .map(|bytes| u64::from_be_bytes(bytes) & (u64::MAX >> 1))
-        .ok_or_else(|| {
-            StoreError::invalid("This page does not belong to this history; start from its beginning.")
-        })
 }
 
 /// How many records of each kind `viewer` may read.

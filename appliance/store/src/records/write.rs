@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cairn_sync::{ChangeId, FieldDef, FieldType, Fields, Hlc, Kind, RecordId, Scope, Value, ValueError};
+use cairn_sync::{
+    ChangeId, FieldDef, FieldType, Fields, Hlc, Kind, RecordId, Scope, Value,
+    submit::{self, Refused, Sets, check_place},
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
@@ -17,9 +20,6 @@ use crate::{
     record::{ChangeKind, Record, SyncState},
     viewer::{Action, Viewer},
 };
-
-/// Most fields in one change; a kind has fewer.
-const MAX_FIELDS: usize = 64;
 
 /// Makes a record.
 pub(crate) fn create(
@@ -51,15 +51,9 @@ pub(crate) fn make(
     fields: Fields,
     change: Option<ChangeId>,
 ) -> Result<Record> {
-    let mut sets = checked(kind, fields, eyes)?;
+    let mut sets = submit::checked(kind, fields, eyes.is_keeper())?;
     measure_file(desk, kind, &mut sets)?;
-    for def in kind.def().fields {
-        let given = sets.iter().any(|(set, value)| set.name == def.name && *value != Value::Null);
-        if def.required && !given {
-            return Err(ValueError::Missing(def.name).into());
-        }
-    }
-    sets.retain(|(_, value)| *value != Value::Null);
+    submit::complete(kind, &mut sets)?;
     let id = RecordId::new();
     // A project is its own scope.
     let scope = if kind == Kind::Project { Some(id) } else { scope };
@@ -80,7 +74,7 @@ pub(crate) fn make(
         deleted: false,
     };
     let mut map = FieldMap::new();
-    let response_to = (kind == Kind::Response).then(|| reference(&sets, "assessment")).flatten();
+    let response_to = (kind == Kind::Response).then(|| submit::reference(&sets, "assessment")).flatten();
     let change = Change { what: ChangeKind::Created, id: change.unwrap_or_default(), by: eyes.person, sets };
     apply(desk, &mut head, &mut map, change)?;
     if let Some(assessment) = response_to {
@@ -114,7 +108,7 @@ pub(crate) fn update(
         return Err(StoreError::not_found(head.kind));
     }
     let mut current = head.fields(desk.connection)?;
-    let mut sets = checked(head.kind, fields, eyes)?;
+    let mut sets = submit::checked(head.kind, fields, eyes.is_keeper())?;
     measure_file(desk, head.kind, &mut sets)?;
     sets.retain(|(def, value)| current.get(def.name).map_or(&Value::Null, |field| &field.value) != value);
     if let Some(base) = base {
@@ -202,15 +196,7 @@ pub(crate) fn find_for(connection: &Connection, eyes: Eyes, id: RecordId, action
 }
 
 pub(crate) fn refusal(eyes: Eyes, action: Action, kind: Kind) -> StoreError {
-    if eyes.person.is_none() {
-        return StoreError::SignInNeeded(match action {
-            Action::Read => "read this",
-            Action::Create => "add this",
-            Action::Update => "change this",
-            Action::Delete => "delete this",
-        });
-    }
-    StoreError::Forbidden { action: action.verb(), what: kind.name() }
+    Refused::action(eyes.person.is_some(), action, kind).into()
 }
 
 /// Whether records of `kind` can live there.
@@ -220,67 +206,28 @@ fn place(
     kind: Kind,
     project: Option<RecordId>,
 ) -> Result<Option<RecordId>> {
-    match (kind.def().scope, project) {
-        (Scope::Hub, Some(_)) => {
-            Err(StoreError::invalid(format!("A {kind} belongs to the hub, not to a project.")))
-        }
-        (Scope::Project, None) => {
-            Err(StoreError::invalid(format!("A {kind} belongs to a project; say which one.")))
-        }
-        (_, None) => Ok(None),
-        (_, Some(project)) => {
-            let head = Head::find(connection, project)?
-                .filter(|head| head.kind == Kind::Project && !head.deleted)
-                .ok_or(StoreError::NotFound("project"))?;
-            if !allowed(connection, eyes, Action::Read, head.subject())? {
-                return Err(StoreError::NotFound("project"));
-            }
-            Ok(Some(project))
-        }
+    check_place(kind, project)?;
+    let Some(project) = project else { return Ok(None) };
+    let head = Head::find(connection, project)?
+        .filter(|head| head.kind == Kind::Project && !head.deleted)
+        .ok_or(StoreError::NotFound("project"))?;
+    if !allowed(connection, eyes, Action::Read, head.subject())? {
+        return Err(StoreError::NotFound("project"));
     }
-}
-
-/// The fields by their definitions, each value checked.
-fn checked(kind: Kind, fields: Fields, eyes: Eyes) -> Result<Vec<(&'static FieldDef, Value)>> {
-    if fields.len() > MAX_FIELDS {
-        return Err(StoreError::invalid(format!("A change can set at most {MAX_FIELDS} fields.")));
-    }
-    let mut sets = Vec::with_capacity(fields.len());
-    for (name, value) in fields {
-        let Some(def) = kind.def().field(&name) else {
-            return Err(ValueError::UnknownField(name.chars().take(64).collect()).into());
-        };
-        def.check(&value)?;
-        if def.ty == FieldType::Counter {
-            return Err(StoreError::invalid(format!("{} is counted by the hub.", def.name)));
-        }
-        if def.keeper_only && !eyes.is_keeper() {
-            return Err(StoreError::Forbidden { action: "set", what: def.name });
-        }
-        sets.push((def, value));
-    }
-    Ok(sets)
+    Ok(Some(project))
 }
 
 /// A document's size is what its file really has, and its file is really there.
-fn measure_file(desk: &Desk<'_>, kind: Kind, sets: &mut Vec<(&'static FieldDef, Value)>) -> Result<()> {
+fn measure_file(desk: &Desk<'_>, kind: Kind, sets: &mut Sets) -> Result<()> {
     if kind != Kind::Document {
         return Ok(());
     }
-    let file = sets.iter().find(|(def, _)| def.ty == FieldType::Blob).and_then(|(_, value)| value.as_text());
-    let measured = match file.map(str::parse) {
-        Some(Ok(blob)) => Some(desk.files.size(&blob)?.ok_or(StoreError::BlobMissing)?),
-        _ => None,
+    let measured = match submit::file(sets) {
+        Some(blob) => Some(desk.files.size(&blob)?.ok_or(StoreError::BlobMissing)?),
+        None => None,
     };
-    sets.retain(|(def, _)| def.name != "size");
-    if let (Some(size), Some(def)) = (measured, kind.def().field("size")) {
-        sets.push((def, Value::Int(i64::try_from(size).unwrap_or(i64::MAX))));
-    }
+    submit::state_size(kind, sets, measured);
     Ok(())
-}
-
-fn reference(sets: &[(&'static FieldDef, Value)], name: &str) -> Option<RecordId> {
-    sets.iter().find(|(def, _)| def.name == name)?.1.as_text()?.parse().ok()
 }
 
 /// Whether an assessment that is closed by now refuses a response.
@@ -309,10 +256,10 @@ fn check_references(
             return Err(StoreError::not_found(wanted));
         }
         if wanted.def().scope != Scope::Hub && head.scope != scope {
-            return Err(StoreError::invalid(format!("The {wanted} belongs to another project.")));
+            return Err(Refused::elsewhere(wanted).into());
         }
         if (kind, def.name) == (Kind::Response, "assessment") && responses == Responses::Checked {
-            takes_responses(connection, &head)?;
+            submit::takes_responses(head.load(connection)?.text("status"))?;
         }
         if (kind, def.name) == (Kind::Membership, "person")
             && let Some(project) = scope
@@ -323,22 +270,12 @@ fn check_references(
     Ok(())
 }
 
-fn takes_responses(connection: &Connection, assessment: &Head) -> Result<()> {
-    match assessment.load(connection)?.text("status") {
-        "open" => Ok(()),
-        "draft" => Err(StoreError::invalid("This assessment is not open yet.")),
-        _ => Err(StoreError::invalid("This assessment is closed and takes no more responses.")),
-    }
-}
-
 fn is_no_member(connection: &Connection, person: RecordId, project: RecordId) -> Result<()> {
     let is_member: bool = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM members WHERE person = ?1 AND project = ?2)")?
         .query_row(params![person.as_bytes(), project.as_bytes()], |row| row.get(0))?;
     if is_member {
-        return Err(StoreError::invalid(
-            "This person takes part in the project already; change the role instead.",
-        ));
+        return Err(Refused::member_already().into());
     }
     Ok(())
 }
@@ -369,11 +306,7 @@ fn somebody_keeps(connection: &Connection, kind: Kind) -> Result<()> {
              WHERE p.role = 2 AND p.disabled = 0)",
         )?
         .query_row([], |row| row.get(0))?;
-    if keeps {
-        Ok(())
-    } else {
-        Err(StoreError::invalid("The hub needs at least one keeper who can sign in."))
-    }
+    if keeps { Ok(()) } else { Err(Refused::no_keeper().into()) }
 }
 
 /// Fields by name, for callers inside the store.

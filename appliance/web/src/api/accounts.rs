@@ -5,16 +5,14 @@ use cairn_sync::RecordId;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{
-    extract::{ApiJson, ApiPath},
-    session::with_session,
-};
+use super::session::with_session;
 use crate::{
     hub::Hub,
     peer::Peer,
     problem::Problem,
     session::{self, CurrentViewer, Identity, NewPerson},
 };
+use cairn_record_api::extract::{ApiJson, ApiPath};
 
 /// A new account.
 #[derive(Deserialize, ToSchema)]

@@ -12,7 +12,6 @@ use futures::StreamExt;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::extract::ApiJson;
 use crate::{
     events::{StreamPlace, event, sse},
     hub::Hub,
@@ -20,6 +19,7 @@ use crate::{
     problem::{Problem, ProblemKind},
     session::CurrentViewer,
 };
+use cairn_record_api::extract::ApiJson;
 
 /// How long an answer may take from the question to its last word: the longest answer on the slowest board, with
 /// a full queue before it.

@@ -14,7 +14,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa::ToSchema;
 
 use super::{
-    extract::ApiJson,
     models::keeper,
     transfer::{Limit, pipe_in, pipe_out, pour},
 };
@@ -25,6 +24,7 @@ use crate::{
     problem::{Problem, ProblemKind},
     session::CurrentViewer,
 };
+use cairn_record_api::extract::ApiJson;
 
 /// Largest backup that is taken back, in bytes; the disk's room limits it further.
 const MAX_BACKUP: u64 = 1 << 40;
@@ -74,7 +74,7 @@ pub(super) async fn make(
     params(("Cairn-Passphrase" = String, Header, description = "The backup's passphrase, base64 of its UTF-8.")),
     request_body(content = inline(Vec<u8>), content_type = "application/octet-stream", description = "The backup file."),
     responses((status = 202, description = "It was accepted; the hub restarts.", body = Restored),
-        (status = 422, description = "It cannot be used.", body = Problem, content_type = "application/problem+json")))]
+        (status = 422, description = "It cannot be used.", body = cairn_record_api::Problem, content_type = "application/problem+json")))]
 pub(super) async fn restore_upload(
     State(hub): State<Hub>,
     CurrentViewer(viewer): CurrentViewer,

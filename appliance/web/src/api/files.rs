@@ -21,16 +21,16 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{
-    extract::{ApiPath, IdempotencyKey, IfMatch},
-    query::ApiQuery,
-    transfer::{Limit, Sink, blocking, pour},
-};
+use super::transfer::{Limit, Sink, blocking, pour};
 use crate::{
     hub::Hub,
     middleware::NeverCompress,
     problem::{Problem, ProblemKind},
     session::CurrentViewer,
+};
+use cairn_record_api::{
+    extract::{ApiPath, IdempotencyKey, IfMatch},
+    query::ApiQuery,
 };
 
 /// The part of a file that `headers` ask for, without a name that tells versions apart.
@@ -110,8 +110,8 @@ pub(crate) enum Indexed {
         ("Idempotency-Key" = Option<String>, Header, description = "A UUID for this change: sent again, it is not made twice.", format = "uuid")),
     request_body(content = inline(Vec<u8>), content_type = "application/octet-stream", description = "The file's bytes; their type in Content-Type."),
     responses((status = 201, description = "The document.", body = Received),
-        (status = 413, description = "It is too large.", body = Problem, content_type = "application/problem+json"),
-        (status = 507, description = "The disk is full.", body = Problem, content_type = "application/problem+json")))]
+        (status = 413, description = "It is too large.", body = cairn_record_api::Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The disk is full.", body = cairn_record_api::Problem, content_type = "application/problem+json")))]
 pub(super) async fn upload(
     State(hub): State<Hub>,
     CurrentViewer(viewer): CurrentViewer,
@@ -123,7 +123,7 @@ pub(super) async fn upload(
     let file = NewFile { media_type: media_type_of(&headers), ..file };
     let announced = crate::middleware::announced_length(&headers);
     let received = receive(&hub, &viewer, file, announced, change, body.into_data_stream()).await?;
-    Ok(super::records::created_with(&received.record, &received))
+    Ok(cairn_record_api::created_with(&received.record, &received))
 }
 
 /// Replaces the file of a document.
@@ -173,7 +173,7 @@ pub(super) struct Replacement {
     responses((status = 200, description = "The file.", content_type = "application/octet-stream", body = inline(Vec<u8>)),
         (status = 206, description = "The part that Range asks for.", content_type = "application/octet-stream", body = inline(Vec<u8>)),
         (status = 304, description = "It is as If-None-Match says."),
-        (status = 416, description = "There is no such part.", body = Problem, content_type = "application/problem+json")))]
+        (status = 416, description = "There is no such part.", body = cairn_record_api::Problem, content_type = "application/problem+json")))]
 pub(super) async fn download(
     State(hub): State<Hub>,
     CurrentViewer(viewer): CurrentViewer,
@@ -211,7 +211,7 @@ where
     let media_type = kinds::media_type(&name, file.media_type.as_deref());
     fields.extend(file_fields(blob, &name, media_type, size));
     let record = hub.store.create(viewer, Kind::Document, file.project, fields, change).await?;
-    let record = super::records::made(Kind::Document, record)?;
+    let record = cairn_record_api::made(Kind::Document, record)?;
     let index = index(hub, record.id).await;
     Ok(Received { record, index })
 }
@@ -286,7 +286,7 @@ fn described(file: &NewFile, name: &str) -> Result<Fields, Problem> {
     if !tags.is_empty() {
         json.insert("tags".to_owned(), tags.into());
     }
-    super::records::parse_fields(Kind::Document, json)
+    Ok(cairn_record_api::parse_fields(Kind::Document, json)?)
 }
 
 fn file_fields(blob: BlobId, name: &str, media_type: String, size: u64) -> Fields {

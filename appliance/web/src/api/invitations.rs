@@ -11,13 +11,14 @@ use cairn_sync::Role;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{ApiJson, LocalNumber};
+use super::local::LocalNumber;
 use crate::{
     hub::Hub,
     middleware::NeverCompress,
     problem::Problem,
     session::{CurrentViewer, signed_in},
 };
+use cairn_record_api::extract::ApiJson;
 
 /// How long an invitation is valid where nobody says.
 const DEFAULT_HOURS: u32 = 7 * 24;

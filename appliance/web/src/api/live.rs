@@ -12,13 +12,13 @@ use cairn_store::Viewer;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{extract::ApiJson, query::ApiQuery};
 use crate::{
     events::{self, Doing, Here, Place, StreamPlace},
     hub::Hub,
     problem::{Problem, ProblemKind},
     session::{CurrentViewer, Identity, signed_in},
 };
+use cairn_record_api::{extract::ApiJson, query::ApiQuery};
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 

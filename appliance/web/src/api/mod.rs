@@ -1,19 +1,18 @@
-//! The JSON API. Routes and their OpenAPI description come from the same lines; what a record holds comes from
-//! the table of kinds.
+//! The JSON API. Routes and their OpenAPI description come from the same lines; those of records are
+//! the record API's, which the gateway serves too.
 
 mod accounts;
 mod ask;
 pub(crate) mod backup;
-mod extract;
 pub(crate) mod files;
 mod health;
 mod invitations;
 mod live;
+mod local;
 pub(crate) mod models;
 mod openapi;
-mod query;
-mod record_schemas;
 mod records;
+mod schemas;
 mod search;
 mod session;
 mod settings;
@@ -73,11 +72,7 @@ fn documented() -> OpenApiRouter<Hub> {
         .routes(routes!(accounts::sign_up))
         .routes(routes!(accounts::change_own_password))
         .routes(routes!(accounts::set_password))
-        .routes(routes!(records::counts))
-        .routes(routes!(records::list, records::create))
-        .routes(routes!(records::read, records::change, records::delete))
-        .routes(routes!(records::history))
-        .routes(routes!(records::restore))
+        .merge(cairn_record_api::routes())
         .routes(routes!(files::upload))
         .routes(routes!(files::download, files::replace))
         .routes(routes!(search::search))

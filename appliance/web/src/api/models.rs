@@ -19,17 +19,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{
-    extract::ApiPath,
-    query::ApiQuery,
-    transfer::{Limit, Sink, blocking, pour},
-};
+use super::transfer::{Limit, Sink, blocking, pour};
 use crate::{
     host::HostError,
     hub::Hub,
     problem::{Problem, ProblemKind},
     session::CurrentViewer,
 };
+use cairn_record_api::{extract::ApiPath, query::ApiQuery};
 
 /// Largest model file, in bytes.
 const MAX_MODEL: u64 = 32 << 30;
@@ -108,7 +105,7 @@ impl From<ModelInfo> for Model {
 /// Lists the installed models.
 #[utoipa::path(get, path = "/api/v1/models", tag = "models", operation_id = "list_models",
     responses((status = 200, description = "The models.", body = Vec<Model>),
-        (status = 503, description = "The inference process is being restarted.", body = Problem, content_type = "application/problem+json")))]
+        (status = 503, description = "The inference process is being restarted.", body = cairn_record_api::Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(State(hub): State<Hub>) -> Result<Json<Vec<Model>>, Problem> {
     Ok(Json(hub.inference.models().await?.into_iter().map(Model::from).collect()))
 }
@@ -127,9 +124,9 @@ pub(super) struct NewModel {
 #[utoipa::path(post, path = "/api/v1/models", tag = "models", operation_id = "add_model", params(NewModel),
     request_body(content = inline(Vec<u8>), content_type = "application/octet-stream", description = "The GGUF file."),
     responses((status = 201, description = "It is installed.", body = Model),
-        (status = 413, description = "It is too large.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "It cannot be used.", body = Problem, content_type = "application/problem+json"),
-        (status = 507, description = "The disk is full.", body = Problem, content_type = "application/problem+json")))]
+        (status = 413, description = "It is too large.", body = cairn_record_api::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "It cannot be used.", body = cairn_record_api::Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The disk is full.", body = cairn_record_api::Problem, content_type = "application/problem+json")))]
 pub(super) async fn add(
     State(hub): State<Hub>,
     CurrentViewer(viewer): CurrentViewer,

@@ -6,12 +6,12 @@ use cairn_store::{PassageId, StoredPassage};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{extract::ApiPath, query::ApiQuery};
 use crate::{
     hub::Hub,
     problem::{Problem, ProblemKind},
     session::CurrentViewer,
 };
+use cairn_record_api::{extract::ApiPath, query::ApiQuery};
 
 /// Hits where nobody says how many.
 const DEFAULT_HITS: usize = 10;

@@ -11,13 +11,13 @@ use cairn_sync::{RecordId, Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::ApiJson;
 use crate::{
     hub::Hub,
     peer::Peer,
     problem::Problem,
     session::{self, Identity, SignedIn},
 };
+use cairn_record_api::extract::ApiJson;
 
 /// Who sends the request.
 #[derive(Serialize, ToSchema)]
@@ -69,7 +69,7 @@ pub(super) async fn who(State(hub): State<Hub>, identity: Identity) -> Result<Js
 /// Signs in: the answer sets a session cookie.
 #[utoipa::path(post, path = "/api/v1/session", tag = "session", operation_id = "sign_in", request_body = Credentials,
     responses((status = 204, description = "Signed in; the session is in the cookie."),
-        (status = 401, description = "Name or password is wrong.", body = Problem, content_type = "application/problem+json")))]
+        (status = 401, description = "Name or password is wrong.", body = cairn_record_api::Problem, content_type = "application/problem+json")))]
 pub(super) async fn sign_in(
     State(hub): State<Hub>,
     peer: Peer,

@@ -5,12 +5,13 @@ use cairn_store::{CloudEndpoint, CloudMode, Secret, Settings};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{extract::ApiJson, models::keeper};
+use super::models::keeper;
 use crate::{
     hub::Hub,
     problem::{Problem, ProblemKind},
     session::CurrentViewer,
 };
+use cairn_record_api::extract::ApiJson;
 
 /// The settings.
 #[derive(Serialize, ToSchema)]

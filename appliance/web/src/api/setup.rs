@@ -4,13 +4,14 @@ use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{extract::ApiJson, session::with_session};
+use super::session::with_session;
 use crate::{
     hub::Hub,
     peer::Peer,
     problem::Problem,
     session::{self, Identity, NewPerson},
 };
+use cairn_record_api::extract::ApiJson;
 
 /// Whether the hub has a keeper.
 #[derive(Serialize, ToSchema)]
@@ -62,8 +63,8 @@ pub(super) async fn state(State(hub): State<Hub>) -> Result<Json<SetupState>, Pr
 /// Claims a new hub and signs its first keeper in.
 #[utoipa::path(post, path = "/api/v1/setup/claim", tag = "setup", operation_id = "claim_hub", request_body = Claim,
     responses((status = 204, description = "Claimed; the keeper's session is in the cookie."),
-        (status = 403, description = "The code is wrong.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The hub has a keeper already.", body = Problem, content_type = "application/problem+json")))]
+        (status = 403, description = "The code is wrong.", body = cairn_record_api::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The hub has a keeper already.", body = cairn_record_api::Problem, content_type = "application/problem+json")))]
 pub(super) async fn claim(
     State(hub): State<Hub>,
     peer: Peer,

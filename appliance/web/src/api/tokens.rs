@@ -10,13 +10,14 @@ use cairn_store::ApiTokenInfo;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{ApiJson, LocalNumber};
+use super::local::LocalNumber;
 use crate::{
     hub::Hub,
     middleware::NeverCompress,
     problem::{Problem, ProblemKind},
     session::Identity,
 };
+use cairn_record_api::extract::ApiJson;
 
 /// How long a token is valid where nobody says, in days.
 const DEFAULT_DAYS: u32 = 90;

@@ -13,7 +13,6 @@ use bytes::Bytes;
 use futures::Stream;
 
 use super::{
-    extract::{ApiJson, ApiPath},
     files,
     models::keeper,
     transfer::{Limit, Sink, blocking, pour},
@@ -25,6 +24,7 @@ use crate::{
     session::CurrentViewer,
     updates::{UpdateAsk, UpdateStatus, Updates},
 };
+use cairn_record_api::extract::{ApiJson, ApiPath};
 
 /// Largest file of a repository that is taken, in bytes; the disk's room limits it further.
 const MAX_FILE: u64 = 4 << 30;

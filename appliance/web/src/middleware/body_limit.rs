@@ -12,8 +12,8 @@ use crate::{
     problem::{Problem, ProblemKind},
 };
 
-/// Largest body of an ordinary request, in bytes: every field of a record at its limit, as JSON.
-pub(crate) const MAX_BODY: usize = 2 << 20;
+/// Largest body of an ordinary request, in bytes.
+pub(crate) use cairn_record_api::MAX_BODY;
 
 pub(super) async fn announced(request: Request, next: Next) -> Response {
     let length = announced_length(request.headers());

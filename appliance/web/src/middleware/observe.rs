@@ -12,7 +12,9 @@ use axum::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::{hub::Hub, problem::Problem};
+use cairn_record_api::Problem;
+
+use crate::hub::Hub;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -41,7 +41,7 @@ pub(crate) async fn problems_as_html(State(hub): State<Hub>, request: Request, n
     if enhanced {
         return without_redirect(response);
     }
-    let problem = response.extensions().get::<Problem>().cloned();
+    let problem = response.extensions().get::<cairn_record_api::Problem>().cloned().map(Problem::from);
     let Some(problem) = problem.or_else(|| silent(&response)).filter(|_| wants_html(&headers)) else {
         return response;
     };

@@ -15,7 +15,10 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use cairn_sync::{CommunityId, HubId, http::MAX_NAME};
+use cairn_sync::{
+    CommunityId, HubId, RecordId,
+    http::{ApiToken, EnrolToken, MAX_NAME},
+};
 use maud::Markup;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -23,7 +26,7 @@ use uuid::Uuid;
 use crate::{
     db::DbError,
     http::Shared,
-    store::{Refused, hubs},
+    store::{Refused, hubs, records},
 };
 use accounts::Session;
 
@@ -42,6 +45,8 @@ pub(crate) fn router() -> Router<Shared> {
         .route("/fleet/sign-out", post(sign_out))
         .route("/fleet/{community}", get(community))
         .route("/fleet/{community}/token", post(make_token))
+        .route("/fleet/{community}/api-token", post(make_api_token))
+        .route("/fleet/{community}/api-token/revoke", post(revoke_api_token))
         .route("/fleet/{community}/{hub}", get(hub))
         .route("/fleet/{community}/{hub}/rotate", post(rotate))
         .route("/fleet/{community}/{hub}/retire", post(retire))
@@ -203,7 +208,20 @@ async fn community(
 ) -> Result<Markup, Sorry> {
     let community = parsed(&community)?;
     session.care(community)?;
-    Ok(pages::community(&session, &view::fleet(&service.db, community, None).await?, None))
+    show(&service, &session, community, None).await
+}
+
+/// A community's page; `made` is a token that was just made.
+async fn show(
+    service: &Shared,
+    session: &Session,
+    community: CommunityId,
+    made: Option<Made>,
+) -> Result<Markup, Sorry> {
+    let fleet = view::fleet(&service.db, community, None).await?;
+    let people = records::people(&service.db, community).await?;
+    let tokens = records::tokens(&service.db, community).await?;
+    Ok(pages::community(session, &fleet, &people, &tokens, made.as_ref()))
 }
 
 fn parsed<T: std::str::FromStr>(text: &str) -> Result<T, Sorry> {
@@ -227,8 +245,61 @@ async fn make_token(
     session.checked(&form.form_token)?;
     let label: String = form.label.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
     let token = hubs::add_token(&service.db, community, &label, None, hubs::TOKEN_DAYS).await?;
-    let fleet = view::fleet(&service.db, community, None).await?;
-    Ok(pages::community(&session, &fleet, Some(&token.reveal())))
+    show(&service, &session, community, Some(Made::Enrol(token))).await
+}
+
+/// A token that is shown now and never again.
+enum Made {
+    Enrol(EnrolToken),
+    Api(ApiToken),
+}
+
+#[derive(Deserialize)]
+struct ApiTokenForm {
+    form_token: String,
+    person: RecordId,
+    label: String,
+    days: u32,
+    /// Present where the token may change records.
+    write: Option<String>,
+}
+
+async fn make_api_token(
+    State(service): State<Shared>,
+    session: Session,
+    Path(community): Path<String>,
+    Form(form): Form<ApiTokenForm>,
+) -> Result<Markup, Sorry> {
+    let community = parsed(&community)?;
+    session.care(community)?;
+    session.checked(&form.form_token)?;
+    let new = records::NewToken {
+        person: form.person,
+        label: &form.label,
+        may_write: form.write.is_some(),
+        days: form.days,
+    };
+    let token = records::add_token(&service.db, community, &new).await?;
+    show(&service, &session, community, Some(Made::Api(token))).await
+}
+
+#[derive(Deserialize)]
+struct RevokeForm {
+    form_token: String,
+    token: String,
+}
+
+async fn revoke_api_token(
+    State(service): State<Shared>,
+    session: Session,
+    Path(community): Path<String>,
+    Form(form): Form<RevokeForm>,
+) -> Result<Redirect, Sorry> {
+    let community = parsed(&community)?;
+    session.care(community)?;
+    session.checked(&form.form_token)?;
+    records::revoke_token(&service.db, community, &form.token).await?;
+    Ok(Redirect::to(&format!("/fleet/{community}")))
 }
 
 async fn hub(

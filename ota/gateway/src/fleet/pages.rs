@@ -1,12 +1,14 @@
 //! The fleet page's HTML. No script: everything is a link or a form.
 
-use cairn_sync::http::UpdateResult;
+use cairn_sync::{RecordId, http::UpdateResult};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
+    Made,
     accounts::Session,
     view::{Fleet, Hub},
 };
+use crate::store::records::{MAX_TOKEN_DAYS, TOKEN_DAYS, TokenLine};
 
 /// The style sheet, in the page: one request, nothing to cache wrongly.
 const STYLE: &str = include_str!("style.css");
@@ -97,19 +99,19 @@ fn figures(fleet: &Fleet) -> Markup {
     }
 }
 
-/// A community's hubs. `made` is a token that was just made: shown now and never again.
-pub(super) fn community(session: &Session, fleet: &Fleet, made: Option<&str>) -> Markup {
+/// A community's hubs, and tokens for programs. `made` is a token that was just made: shown now and never again.
+pub(super) fn community(
+    session: &Session,
+    fleet: &Fleet,
+    people: &[(RecordId, String)],
+    tokens: &[TokenLine],
+    made: Option<&Made>,
+) -> Markup {
     let body = html! {
         nav aria-label="Breadcrumb" { a href="/fleet" { "Communities" } }
         h1 { (fleet.name) }
         (figures(fleet))
-        @if let Some(made) = made {
-            section.card.good role="status" {
-                h2 { "New enrolment token" }
-                p { "Write it into the hub's provisioning file or type it on the hub's page. It works once and is not shown again." }
-                code.secret { (made) }
-            }
-        }
+        @if let Some(made) = made { (new_token(made)) }
         section {
             h2 { "Hubs" }
             @if fleet.hubs.is_empty() {
@@ -135,9 +137,72 @@ pub(super) fn community(session: &Session, fleet: &Fleet, made: Option<&str>) ->
                 button { "Make a token" }
             }
         }
+        (programs(session, fleet, people, tokens))
         p.muted { "Community " code { (fleet.community) } " · version " (fleet.version) }
     };
     page(&fleet.name, Some(session), &body)
+}
+
+fn new_token(made: &Made) -> Markup {
+    let (title, use_it, text) = match made {
+        Made::Enrol(token) => (
+            "New enrolment token",
+            "Write it into the hub's provisioning file or type it on the hub's page. It works once and is not shown again.",
+            token.reveal(),
+        ),
+        Made::Api(token) => (
+            "New access token",
+            "Give it to the person, by a way that nobody else reads. It is not shown again.",
+            token.reveal(),
+        ),
+    };
+    html! {
+        section.card.good role="status" {
+            h2 { (title) }
+            p { (use_it) }
+            code.secret { (text) }
+        }
+    }
+}
+
+/// Tokens with which programs use the record API.
+fn programs(session: &Session, fleet: &Fleet, people: &[(RecordId, String)], tokens: &[TokenLine]) -> Markup {
+    let action = format!("/fleet/{}/api-token", fleet.community);
+    html! {
+        section.card {
+            h2 { "Access for programs" }
+            p.muted { "A token reads and changes records in one person's name, with that person's rights at the moment." }
+            @if !tokens.is_empty() {
+                ul.rows { @for line in tokens { li {
+                    div {
+                        strong { (line.person) } " "
+                        @if line.label.is_empty() { span.muted { "no label" } } @else { (line.label) } " "
+                        @if !line.may_write { span.tag { "reads only" } }
+                        div.muted { @if line.days_left == 1 { "1 day left" } @else { (line.days_left) " days left" } }
+                    }
+                    form method="post" action={ (action) "/revoke" } {
+                        (token(session))
+                        input type="hidden" name="token" value=(line.hash);
+                        button.danger aria-label={ "Revoke the token " (line.label) " of " (line.person) } { "Revoke" }
+                    }
+                } } }
+            }
+            @if people.is_empty() {
+                p.muted { "Nobody has an account yet: people appear here once a hub has shared them." }
+            } @else {
+                form.line method="post" action=(action) {
+                    (token(session))
+                    label { "Person" select name="person" required {
+                        @for (id, name) in people { option value=(id) { (name) } }
+                    } }
+                    label { "What it is for" input name="label" maxlength="100" required; }
+                    label { "Valid, in days" input type="number" name="days" min="1" max=(MAX_TOKEN_DAYS) value=(TOKEN_DAYS) required; }
+                    label.check { input type="checkbox" name="write" value="yes"; " May change records" }
+                    button { "Make a token" }
+                }
+            }
+        }
+    }
 }
 
 fn row(fleet: &Fleet, hub: &Hub) -> Markup {

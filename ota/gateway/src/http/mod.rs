@@ -4,6 +4,7 @@ pub(crate) mod answer;
 mod blobs;
 mod events;
 mod hubs;
+mod records;
 mod sync;
 
 use std::{sync::Arc, time::Duration};
@@ -90,6 +91,7 @@ pub fn router(service: Shared) -> Router {
     Router::new()
         .merge(hubs)
         .merge(fleet::router())
+        .merge(records::router())
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))

@@ -2,7 +2,7 @@
 
 use cairn_sync::{
     CommunityId, HubId, RecordId,
-    http::{ApiToken, Credential, Enrol, EnrolToken, Enrolled, NewIdentity, Report, ReportReply, Secret},
+    http::{Credential, Enrol, EnrolToken, Enrolled, NewIdentity, Report, ReportReply, Secret},
 };
 use sqlx_core::row::Row;
 use sqlx_postgres::PgConnection;
@@ -62,29 +62,6 @@ pub async fn add_token(
     .await?;
     tx.commit().await?;
     Ok(EnrolToken { community, secret })
-}
-
-/// Makes a token for the record API. It is shown now and never again.
-///
-/// # Errors
-/// [`Refused`].
-pub async fn add_api_token(
-    db: &Db,
-    community: CommunityId,
-    label: &str,
-    may_write: bool,
-) -> Result<ApiToken, Refused> {
-    let secret = Secret::from_random(random()?);
-    let mut tx = db.scoped(community).await?;
-    sql("INSERT INTO cairn.api_token (community_id, hash, label, may_write) VALUES ($1, $2, $3, $4)")
-        .bind(uuid(community.as_bytes()))
-        .bind(secret.hash().to_vec())
-        .bind(label.to_owned())
-        .bind(may_write)
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await?;
-    Ok(ApiToken { community, secret })
 }
 
 /// Enrols a hub. The same request again gets the same answer: the first one may have been lost.

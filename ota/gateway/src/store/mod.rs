@@ -3,6 +3,7 @@
 pub mod blobs;
 pub mod hubs;
 pub mod newer;
+pub mod records;
 pub mod round;
 
 use cairn_sync::{RecordId, http::Credential, wire::ScopeId};

@@ -19,7 +19,11 @@ use sqlx_core::row::Row;
 use sqlx_postgres::PgConnection;
 use uuid::Uuid;
 
-use super::{Grant, Refused, authenticate, grant, newer, scope_column};
+use super::{
+    Grant, Refused, authenticate, grant, newer,
+    records::derive::{self, Marks},
+    scope_column,
+};
 use crate::db::{Db, DbError, big, from_cbor, small, sql, to_cbor, uuid};
 
 /// How often a transaction that clashed with another is tried.
@@ -38,7 +42,7 @@ pub struct Served {
 
 /// A value as it is stored.
 #[derive(Serialize, Deserialize)]
-struct Held(#[serde(with = "exact")] cairn_sync::Value);
+pub(crate) struct Held(#[serde(with = "exact")] pub(crate) cairn_sync::Value);
 
 /// Serves a request. `fresh` is random.
 ///
@@ -343,6 +347,8 @@ pub(crate) async fn store(
 async fn records(tx: &mut PgConnection, community: CommunityId, written: &Written) -> Result<(), DbError> {
     let (mut ids, mut scopes, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
     let (mut versions, mut deleted, mut states) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut created, mut creators) = (Vec::new(), Vec::new());
+    let (mut changed, mut changers) = (Vec::new(), Vec::new());
     for (id, became) in &written.records {
         let record = &became.after;
         ids.push(uuid(id.as_bytes()));
@@ -351,6 +357,11 @@ async fn records(tx: &mut PgConnection, community: CommunityId, written: &Writte
         versions.push(big(record.version));
         deleted.push(record.deleted.is_some());
         states.push(to_cbor(record)?);
+        let marks = Marks::of(written.steps.iter().filter(|step| step.record == *id));
+        created.push(marks.created_hlc);
+        creators.push(marks.created_by);
+        changed.push(marks.changed_hlc);
+        changers.push(marks.changed_by);
     }
     let mut sums = newer::sums(tx, community, &scopes).await?;
     for became in written.records.values() {
@@ -360,10 +371,20 @@ async fn records(tx: &mut PgConnection, community: CommunityId, written: &Writte
         }
         sum.checksum.add(&became.after);
     }
-    sql("INSERT INTO cairn.record (community_id, record_id, scope, kind, version, deleted, state) \
-         SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::boolean[], $7::bytea[]) \
+    // Who created it stays; who changed it last stays where nothing but a conflict came of the batch. A row that another
+    // release left underived stays so until it is made up for as a whole.
+    sql(
+        "INSERT INTO cairn.record (community_id, record_id, scope, kind, version, deleted, state, created_hlc, created_by, \
+         changed_hlc, changed_by, derived) \
+         SELECT $1, r.*, r.version FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::boolean[], \
+             $7::bytea[], $8::bytea[], $9::uuid[], $10::bytea[], $11::uuid[]) \
+             AS r(record_id, scope, kind, version, deleted, state, created_hlc, created_by, changed_hlc, changed_by) \
          ON CONFLICT (community_id, record_id) DO UPDATE SET version = excluded.version, \
-         deleted = excluded.deleted, state = excluded.state")
+         deleted = excluded.deleted, state = excluded.state, \
+         changed_by = CASE WHEN excluded.changed_hlc IS NULL THEN record.changed_by ELSE excluded.changed_by END, \
+         changed_hlc = coalesce(excluded.changed_hlc, record.changed_hlc), \
+         derived = CASE WHEN record.derived = record.version THEN excluded.version ELSE record.derived END",
+    )
     .bind(uuid(community.as_bytes()))
     .bind(ids)
     .bind(scopes)
@@ -371,8 +392,15 @@ async fn records(tx: &mut PgConnection, community: CommunityId, written: &Writte
     .bind(versions)
     .bind(deleted)
     .bind(states)
+    .bind(created)
+    .bind(creators)
+    .bind(changed)
+    .bind(changers)
     .execute(&mut *tx)
     .await?;
+    let became = written.records.values().map(|became| (became.before.as_ref(), &became.after));
+    derive::derive(tx, community, became).await?;
+    derive::history(tx, community, &written.steps).await?;
     write_sums(tx, community, &sums).await
 }
 

@@ -16,7 +16,7 @@ use cairn_gateway::{
     limits::Limits,
     migrate::migrate,
     serve::serve,
-    store::hubs,
+    store::{hubs, records},
 };
 use cairn_sync::{
     ChangeId, CommunityId, Hlc, HubId, Kind, RecordId, Value,
@@ -24,8 +24,8 @@ use cairn_sync::{
     change::{Action, Base, Change, Edit, FieldEdit, Seen},
     checksum::Checksum,
     http::{
-        AUTHORIZATION, CBOR, Credential, ENROL, Enrol, EnrolToken, GATEWAY_HEADER, JSON, PROTOCOL_HEADER,
-        Problem, SYNC, Secret,
+        AUTHORIZATION, ApiToken, CBOR, Credential, ENROL, Enrol, EnrolToken, GATEWAY_HEADER, JSON,
+        PROTOCOL_HEADER, Problem, SYNC, Secret,
         pack::{pack, unpack},
         problem::{Answer, failure},
         protocol::HERE,
@@ -86,7 +86,7 @@ impl World {
         let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).unwrap();
         let cluster = Cluster::start(&folder.path().join("pg")).unwrap();
-        assert_eq!(migrate(&cluster.url("owner"), Some("it's secret")).await.unwrap(), 1);
+        assert_eq!(migrate(&cluster.url("owner"), Some("it's secret")).await.unwrap(), 2);
         assert_eq!(migrate(&cluster.url("owner"), Some("it's secret")).await.unwrap(), 0, "a step runs once");
         let db = Db::connect(&cluster.url("cairn_app"), 2).await.unwrap();
         let community = hubs::add_community(&db, "Lower Valley").await.unwrap();
@@ -108,6 +108,21 @@ impl World {
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(serve(listener, service.clone()));
         Instance { url, service, stop }
+    }
+
+    /// A person with an account, as a hub shares one.
+    pub async fn person(&self, hub: &mut Hub, url: &str, name: &str, role: &str) -> RecordId {
+        let id = RecordId::new();
+        let login = name.to_lowercase();
+        hub.write(id, &[("name", name.into()), ("login", login.into()), ("role", role.into())]);
+        hub.waiting.last_mut().unwrap().kind = Kind::Person;
+        hub.sync(url).await;
+        id
+    }
+
+    pub async fn api_token(&self, person: RecordId, may_write: bool) -> ApiToken {
+        let new = records::NewToken { person, label: "a program", may_write, days: 1 };
+        records::add_token(&self.db().await, self.community, &new).await.unwrap()
     }
 
     pub async fn token(&self) -> EnrolToken {

@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use cairn_record_api::extract::none_match;
 use cairn_store::FileMeta;
 use futures::StreamExt;
 use serde::Deserialize;
@@ -14,7 +15,6 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 use super::{
-    super::extract::none_match,
     disposition::disposition,
     kinds::{Shown, shown},
 };

@@ -112,12 +112,12 @@ kinds! {
     BackupRefused = "backup-refused", UNPROCESSABLE_ENTITY, "This backup cannot be used",
         "The hub was not touched.", "Check that the file is a whole backup of a hub and that the passphrase is right.";
     /// A fault of ours.
-    Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong inside the hub",
+    Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong inside",
         "Nothing is known to be lost; look before you send it again.", "Try again; if it stays, give a keeper the instance below: the log names it.";
-    /// More work than the board can take.
-    Busy = "busy", SERVICE_UNAVAILABLE, "The hub is busy",
+    /// More work than can be taken on.
+    Busy = "busy", SERVICE_UNAVAILABLE, "Too much is going on",
         "Nothing was saved.", "Wait a moment and try again.";
-    /// A part of the hub is not there at the moment.
+    /// A part is not there at the moment.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "This is not available at the moment",
         "Nothing was changed.", "Wait a moment and try again.";
     /// The disk cannot be written.

@@ -1,8 +1,8 @@
-//! What is said when something is refused or fails: RFC 9457 problem details, one type for the API and for
-//! pages. Every problem has a stable name, says what became of the person's input and what can be done next.
+//! What is said when something is refused or fails: RFC 9457 problem details, one type for the API and for the
+//! hub's pages. Every problem has a stable name, says what became of the person's input and what can be done next.
 
-mod from;
 mod kinds;
+mod refused;
 
 use axum::{
     body::Body,
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 pub use kinds::ProblemKind;
 
 /// The media type of problem details.
-pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Longest detail that is sent, in bytes: details can quote what somebody sent.
 const MAX_DETAIL: usize = 1000;
@@ -38,7 +38,7 @@ pub struct Problem {
     pub status: u16,
     /// What happened here, in a sentence.
     pub detail: String,
-    /// This occurrence, `urn:uuid:…`; the hub's log names it too.
+    /// This occurrence, `urn:uuid:…`; the server's log names it too.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub instance: Option<String>,
@@ -172,7 +172,8 @@ impl Problem {
     }
 
     /// `response` with `id` as the instance of the problem it carries, where it carries one as JSON.
-    pub(crate) fn name_occurrence(mut response: Response, id: &str) -> Response {
+    #[must_use]
+    pub fn name_occurrence(mut response: Response, id: &str) -> Response {
         let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == PROBLEM_JSON);
         if !is_json {
             return response;

@@ -11,7 +11,11 @@ use serde::de::DeserializeOwned;
 use crate::problem::{Problem, ProblemKind};
 
 /// A JSON object as the body.
-pub(super) struct ApiJson<T>(pub(super) T);
+#[derive(Debug)]
+pub struct ApiJson<T>(
+    /// It.
+    pub T,
+);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ApiJson<T> {
     type Rejection = Problem;
@@ -38,28 +42,22 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The parameters in the address.
-#[derive(FromRequestParts)]
+#[derive(Debug, FromRequestParts)]
 #[from_request(via(Path), rejection(Problem))]
-pub(super) struct ApiPath<T>(pub(super) T);
-
-/// A number that the hub gave: an invitation's, a token's. What no hub ever gives names nothing.
-pub(super) struct LocalNumber(pub(super) u64);
-
-impl<S: Send + Sync> FromRequestParts<S> for LocalNumber {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let ApiPath(number) = ApiPath::<i64>::from_request_parts(parts, state).await?;
-        let none = |_| Problem::new(ProblemKind::NotFound, "there is none of this number");
-        u64::try_from(number).map(Self).map_err(none)
-    }
-}
+pub struct ApiPath<T>(
+    /// It.
+    pub T,
+);
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The header `Idempotency-Key`: a UUID that the sender chose for this change. The same change sent again, for
 /// example because the answer was lost, is not made twice.
-pub(super) struct IdempotencyKey(pub(super) Option<ChangeId>);
+#[derive(Debug)]
+pub struct IdempotencyKey(
+    /// It.
+    pub Option<ChangeId>,
+);
 
 impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Problem;
@@ -75,7 +73,11 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 }
 
 /// The header `If-Match`: the version that the sender saw. `*` and no header stand for "whatever it is".
-pub(super) struct IfMatch(pub(super) Option<u64>);
+#[derive(Debug)]
+pub struct IfMatch(
+    /// It.
+    pub Option<u64>,
+);
 
 impl<S: Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
@@ -98,7 +100,8 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 }
 
 /// Whether `If-None-Match` names this entity tag.
-pub(super) fn none_match(headers: &HeaderMap, etag: &str) -> bool {
+#[must_use]
+pub fn none_match(headers: &HeaderMap, etag: &str) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     values
         .flat_map(|value| value.split(','))

@@ -12,7 +12,11 @@ use crate::problem::{Problem, ProblemKind};
 const MAX_PARAMETERS: usize = 32;
 
 /// The query string as a structure.
-pub(super) struct ApiQuery<T>(pub(super) T);
+#[derive(Debug)]
+pub struct ApiQuery<T>(
+    /// It.
+    pub T,
+);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ApiQuery<T> {
     type Rejection = Problem;
@@ -23,7 +27,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ApiQuery<T> {
 }
 
 /// The query string as pairs, for parameters whose names are made from the kinds table.
-pub(super) struct Pairs(pub(super) Vec<(String, String)>);
+pub(crate) struct Pairs(pub(crate) Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Pairs {
     type Rejection = Problem;

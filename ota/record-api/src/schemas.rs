@@ -1,4 +1,4 @@
-//! Schemas of records, made from the table of kinds, and of what the crates below tell as it is.
+//! Schemas of records, made from the table of kinds, and the words that other schemas are made of.
 
 use cairn_sync::{
     FieldDef, FieldType, Kind, Scope,
@@ -6,7 +6,7 @@ use cairn_sync::{
 };
 use serde_json::{Map, Value, json};
 
-use super::records::{EQUALS, STARTS, is_findable};
+use crate::records::{EQUALS, STARTS, is_findable};
 
 /// Every character but control characters, as [`FieldDef::check`] wants them.
 const LINE_PATTERN: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
@@ -16,14 +16,14 @@ const TEXT_PATTERN: &str = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u00
 const NEEDED_LINE_PATTERN: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$";
 
 /// The name of a kind's record in the document: `Notice`.
-pub(super) fn type_name(kind: Kind) -> String {
+pub(crate) fn type_name(kind: Kind) -> String {
     let mut letters = kind.name().chars();
     let first = letters.next().map(|first| first.to_ascii_uppercase());
     first.into_iter().chain(letters).collect()
 }
 
-/// Every schema that no route declares by itself.
-pub(super) fn all() -> Map<String, Value> {
+/// Every schema of records that no route declares by itself.
+pub(crate) fn all() -> Map<String, Value> {
     let mut schemas = Map::new();
     for kind in Kind::ALL {
         let name = type_name(kind);
@@ -36,18 +36,12 @@ pub(super) fn all() -> Map<String, Value> {
     schemas.extend([
         ("HistoryEntry".to_owned(), history_entry()),
         ("HistoryPage".to_owned(), page("#/components/schemas/HistoryEntry")),
-        ("SearchResults".to_owned(), search_results()),
-        ("Passage".to_owned(), passage()),
-        ("IndexProgress".to_owned(), index_progress()),
-        ("Invitations".to_owned(), invitations()),
-        ("Tokens".to_owned(), tokens()),
-        ("Event".to_owned(), event()),
     ]);
     schemas
 }
 
 /// What a list of this kind can be asked for.
-pub(super) fn list_parameters(kind: Kind) -> Vec<Value> {
+pub(crate) fn list_parameters(kind: Kind) -> Vec<Value> {
     let query = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema });
     let mut parameters = vec![
         query("after", "Where the page before ended: its `next`.", json!({ "type": "string" })),
@@ -117,7 +111,7 @@ fn record(kind: Kind) -> Value {
             "kind": { "const": kind.name() },
             "project": described(or_null(uuid()), "The project it belongs to; null: the hub as a whole."),
             "fields": { "$ref": format!("#/components/schemas/{name}Fields") },
-            "version": { "type": "integer", "format": "int64", "minimum": 1, "description": "Counts the changes on this hub." },
+            "version": { "type": "integer", "format": "int64", "minimum": 1, "description": "Grows with every change, by the server that was asked." },
             "created_by": described(or_null(uuid()), "The person who created it."),
             "created_at_ms": described(time(), "When it was created."),
             "changed_by": described(or_null(uuid()), "The person who changed it last."),
@@ -208,15 +202,21 @@ fn of_type(field: &FieldDef, nullable: bool) -> Value {
     if nullable { or_null(schema) } else { schema }
 }
 
-fn uuid() -> Value {
+/// An identity.
+#[must_use]
+pub fn uuid() -> Value {
     json!({ "type": "string", "format": "uuid" })
 }
 
-fn time() -> Value {
+/// A moment.
+#[must_use]
+pub fn time() -> Value {
     json!({ "type": "integer", "format": "int64", "description": "Milliseconds since 1970, UTC." })
 }
 
-fn described(mut schema: Value, description: &str) -> Value {
+/// The same with words for people.
+#[must_use]
+pub fn described(mut schema: Value, description: &str) -> Value {
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("description".to_owned(), Value::String(description.to_owned()));
     }
@@ -224,7 +224,8 @@ fn described(mut schema: Value, description: &str) -> Value {
 }
 
 /// The same or null.
-fn or_null(mut schema: Value) -> Value {
+#[must_use]
+pub fn or_null(mut schema: Value) -> Value {
     if let Some(schema) = schema.as_object_mut() {
         let ty = schema.get("type").cloned().unwrap_or_default();
         let mut types = ty.as_array().cloned().unwrap_or_else(|| vec![ty]);
@@ -265,120 +266,4 @@ fn history_entry() -> Value {
             } },
         },
     })
-}
-
-fn search_results() -> Value {
-    json!({
-        "type": "object",
-        "required": ["hits", "mode", "degraded", "took_ms", "embedding_ms"],
-        "properties": {
-            "hits": { "type": "array", "items": {
-                "type": "object",
-                "required": ["passage", "document", "title", "heading", "ordinal", "location", "marked", "score"],
-                "properties": {
-                    "passage": { "type": "integer", "format": "int64", "description": "For `/api/v1/passages/{passage}`." },
-                    "document": described(uuid(), "The document it stands in."),
-                    "title": { "type": "string", "description": "The document's title." },
-                    "heading": { "type": "string", "description": "The headings above it, joined by \" › \"." },
-                    "ordinal": { "type": "integer", "description": "Its place among the document's passages, from 0." },
-                    "location": location(),
-                    "marked": { "type": "array", "description": "The passage; joined, the spans are its text.", "items": {
-                        "type": "object",
-                        "required": ["text", "marked"],
-                        "properties": { "text": { "type": "string" }, "marked": { "type": "boolean", "description": "Whether it answers best." } },
-                    } },
-                    "score": { "type": "number", "description": "Only its order within one result means something." },
-                },
-            } },
-            "mode": { "type": "string", "enum": ["hybrid", "words", "meaning"], "description": "Which part was really asked." },
-            "degraded": { "type": ["object", "null"], "description": "Why that is less than was wanted." },
-            "took_ms": { "type": "integer" },
-            "embedding_ms": { "type": "integer" },
-        },
-    })
-}
-
-/// Where in its document a passage stands.
-fn location() -> Value {
-    json!({
-        "type": "object",
-        "description": "Where in the document.",
-        "properties": {
-            "page": { "type": "integer", "description": "The page, from 1, where the document has pages." },
-            "anchor": { "type": "string", "description": "The section's anchor or the path inside an archive." },
-        },
-    })
-}
-
-/// One event of a stream, as the HTML standard parses it.
-fn event() -> Value {
-    json!({
-        "type": "object",
-        "properties": {
-            "event": { "type": "string", "description": "Its name." },
-            "id": { "type": "string", "description": "For Last-Event-ID." },
-            "data": { "type": "string", "description": "JSON." },
-            "retry": { "type": "integer", "description": "When to come back, in milliseconds." },
-        },
-    })
-}
-
-fn passage() -> Value {
-    json!({
-        "type": "object",
-        "required": ["id", "document", "title", "heading", "text", "ordinal", "location"],
-        "properties": {
-            "id": { "type": "integer", "format": "int64" },
-            "document": uuid(),
-            "title": { "type": "string" },
-            "heading": { "type": "string" },
-            "text": { "type": "string" },
-            "ordinal": { "type": "integer", "description": "Its place in the document, from 0." },
-            "location": location(),
-        },
-    })
-}
-
-fn index_progress() -> Value {
-    let count = |description: &str| json!({ "type": "integer", "minimum": 0, "description": description });
-    json!({
-        "type": "object",
-        "required": ["documents", "indexed", "failed", "passages", "embedded", "state", "seconds_left"],
-        "properties": {
-            "documents": count("Documents with a file."),
-            "indexed": count("Of these, searchable by words."),
-            "failed": count("Of these, impossible to read."),
-            "passages": count("Passages."),
-            "embedded": count("Of these, searchable by meaning."),
-            "state": { "type": "string", "description": "What the indexer does." },
-            "seconds_left": { "type": ["integer", "null"], "description": "About how long until everything is searchable by meaning." },
-        },
-    })
-}
-
-fn invitations() -> Value {
-    json!({ "type": "array", "items": {
-        "type": "object",
-        "required": ["id", "role", "by", "created_at_ms", "left_ms"],
-        "properties": {
-            "id": { "type": "integer" },
-            "role": { "type": "string", "enum": ["guest", "volunteer", "keeper"] },
-            "by": or_null(uuid()),
-            "created_at_ms": time(),
-            "left_ms": { "type": "integer", "description": "How much longer it is valid, in milliseconds." },
-        },
-    } })
-}
-
-fn tokens() -> Value {
-    json!({ "type": "array", "items": {
-        "type": "object",
-        "required": ["id", "name", "created_at_ms", "left_ms"],
-        "properties": {
-            "id": { "type": "integer" },
-            "name": { "type": "string" },
-            "created_at_ms": time(),
-            "left_ms": { "type": "integer", "description": "How much longer it is valid, in milliseconds." },
-        },
-    } })
 }
