@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cairn_store::{Choice, ListQuery, OpenOptions, Part, Store, SyncState, TakenIn, Viewer};
+use cairn_store::{
+    Choice, ListQuery, NewAccount, OpenOptions, Part, Secret, SignUp, Store, SyncState, TakenIn, Viewer,
+};
 use cairn_sync::{
-    ChangeId, Fields, HubId, Kind, RecordId, Value,
+    ChangeId, Fields, HubId, Kind, RecordId, Role, Value,
     admission::{Admission, Seat},
     authority::{Outcome, Standing, Trace},
     batch::{WorkingSet, needs},
@@ -157,12 +159,14 @@ struct Hub {
     saved: Vec<(RecordId, String, Value)>,
 }
 
+const CODE: &str = "ABCD2345";
 const ALL: Viewer = Viewer::system(Part::Console);
 
 impl Hub {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = OpenOptions { upkeep: false, ..OpenOptions::default() };
+        let claim_code = Some(CODE.into());
+        let options = OpenOptions { claim_code, upkeep: false, ..OpenOptions::default() };
         let (store, _) = Store::open(dir.path(), options).unwrap();
         Self { store, _dir: dir, saved: Vec::new() }
     }
@@ -401,4 +405,54 @@ async fn a_reply_that_makes_no_sense_changes_nothing() {
     assert!(hub.store.sync_take_in(reply).await.is_err());
     assert_eq!(hub.store.outbox_len().await.unwrap(), 1);
     assert_eq!(hub.store.sync_request(chance.request(), 500).await.unwrap(), request);
+}
+
+fn account(login: &str) -> NewAccount {
+    let password_hash = Secret::new("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA");
+    NewAccount { name: login.to_owned(), login: login.to_owned(), password_hash, language: None }
+}
+
+/// A hub that is looked after by one person, and another hub that takes the keeper's role away, closes the account, or
+/// deletes the person: the hub keeps its keeper until it has another one.
+#[tokio::test]
+async fn no_hub_loses_its_last_keeper_by_what_comes_from_elsewhere() {
+    for how in ["role", "disabled", "deleted"] {
+        let (mut chance, mut gateway) = (Chance(7), Gateway::default());
+        let hubs = vec![Hub::new(), Hub::new()];
+        let ana = hubs[0].store.claim(CODE, account("ana"), "Mill", "en").await.unwrap().id;
+        rest(&hubs, &mut gateway, &mut chance).await;
+        let field = |name: &str, value: Value| Fields::from([(name.to_owned(), value)]);
+        let elsewhere = &hubs[1].store;
+        match how {
+            "role" => {
+                drop(elsewhere.update(&ALL, ana, field("role", "guest".into()), None, None).await.unwrap())
+            }
+            "disabled" => {
+                drop(elsewhere.update(&ALL, ana, field("disabled", true.into()), None, None).await.unwrap())
+            }
+            _ => elsewhere.delete(&ALL, ana, None).await.unwrap(),
+        }
+        rest(&hubs, &mut gateway, &mut chance).await;
+        check(&hubs[0], &gateway).await;
+
+        // The record says what was decided; whoever looks after the hub still can, and is told why.
+        let here = &hubs[0].store;
+        let login = here.find_login("ana").await.unwrap().unwrap();
+        assert!(!login.disabled, "{how}");
+        let session = here.open_session(ana, None).await.unwrap();
+        let viewer = here.viewer_for_session(&session).await.unwrap().unwrap();
+        assert_eq!(viewer.role(), Role::Keeper, "{how}");
+        assert_eq!(here.held_keepers(&viewer).await.unwrap(), ["ana"], "{how}");
+
+        // Another keeper who can sign in here: what was decided takes effect.
+        let code = here.invite(&viewer, Role::Keeper, 60_000).await.unwrap();
+        here.sign_up(account("ben"), SignUp::Invitation(code)).await.unwrap();
+        assert_eq!(here.held_keepers(&ALL).await.unwrap(), Vec::<String>::new(), "{how}");
+        let login = here.find_login("ana").await.unwrap();
+        match how {
+            "role" => assert!(!login.unwrap().disabled),
+            "disabled" => assert!(login.unwrap().disabled),
+            _ => assert!(login.is_none()),
+        }
+    }
 }

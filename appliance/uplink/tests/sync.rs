@@ -30,8 +30,8 @@ use cairn_sync::{
     batch::WorkingSet,
     checksum::Checksum,
     http::{
-        self, Code, Credential, Enrol, EnrolToken, Enrolled, GATEWAY_HEADER, NewIdentity, Problem, Secret,
-        pack,
+        self, Code, Credential, Enrol, EnrolToken, Enrolled, GATEWAY_HEADER, KeyChanged, NewIdentity, NewKey,
+        Problem, ReportReply, Secret, pack,
     },
     wire::{Cursor, PROTOCOL, Reply, Request, ScopeId},
 };
@@ -49,6 +49,14 @@ struct Gateway {
     portal: u32,
     /// How many answers get lost after the gateway has taken the request in.
     lose: u32,
+    /// Whether it asks for new keys; then the old one works until the new one is used.
+    wants_key: bool,
+    /// New keys, as they came.
+    keys: Vec<Secret>,
+    /// How many answers to them get lost.
+    lose_key: u32,
+    /// Whether the newest of them was used.
+    key_used: bool,
 }
 
 type Gate = Arc<Mutex<Gateway>>;
@@ -81,6 +89,22 @@ async fn identity(body: Bytes) -> Response {
     enrolled(serde_json::from_slice::<NewIdentity>(&body).unwrap().hub)
 }
 
+async fn report(Shared(gate): Shared<Gate>) -> Response {
+    let gateway = gate.lock().unwrap();
+    let reply = ReportReply { change_key: gateway.wants_key && !gateway.key_used, next_ms: 900_000 };
+    says(200, serde_json::to_vec(&reply).unwrap())
+}
+
+async fn key(Shared(gate): Shared<Gate>, body: Bytes) -> Response {
+    let mut gateway = gate.lock().unwrap();
+    gateway.keys.push(serde_json::from_slice::<NewKey>(&body).unwrap().key);
+    if gateway.lose_key > 0 {
+        gateway.lose_key -= 1;
+        return says(502, Vec::new());
+    }
+    says(200, serde_json::to_vec(&KeyChanged {}).unwrap())
+}
+
 async fn round(Shared(gate): Shared<Gate>, headers: HeaderMap, body: Bytes) -> Response {
     let mut gateway = gate.lock().unwrap();
     if gateway.portal > 0 {
@@ -90,7 +114,12 @@ async fn round(Shared(gate): Shared<Gate>, headers: HeaderMap, body: Bytes) -> R
     let encoding = headers.get("content-encoding").map(|value| value.to_str().unwrap());
     let request: Request = pack::unpack(&body, encoding).unwrap();
     let bearer = headers["authorization"].to_str().unwrap();
-    assert_eq!(Credential::from_bearer(bearer).unwrap().hub, request.hub);
+    let shown = Credential::from_bearer(bearer).unwrap();
+    assert_eq!(shown.hub, request.hub);
+    gateway.key_used |= gateway.keys.last() == Some(&shown.key);
+    if gateway.key_used && gateway.keys.last() != Some(&shown.key) {
+        return problem(Code::Revoked);
+    }
     let seat = gateway.seats.get(&request.hub).copied().unwrap_or_default();
     if seat.admit(&request) == Admission::Copy {
         return problem(Code::Copy);
@@ -184,17 +213,79 @@ fn notice(title: &str) -> Fields {
     Fields::from([("title".to_owned(), title.into()), ("level".to_owned(), "info".into())])
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_written_on_one_hub_is_read_on_the_other() {
-    let gate = Gate::default();
+/// Serves; gives the address.
+async fn serve(gate: &Gate) -> (String, tokio::task::JoinHandle<()>) {
     let router = Router::new()
         .route(http::SYNC, post(round))
         .route(http::ENROL, post(enrol))
         .route(http::IDENTITY, post(identity))
-        .with_state(Arc::clone(&gate));
+        .route(http::REPORT, post(report))
+        .route(http::KEY, post(key))
+        .with_state(Arc::clone(gate));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))
+}
+
+/// Waits for something at the gateway.
+async fn at_the_gateway(gate: &Gate, what: &str, wanted: impl Fn(&Gateway) -> bool) {
+    let began = std::time::Instant::now();
+    while !wanted(&gate.lock().unwrap()) {
+        assert!(began.elapsed() < Duration::from_secs(180), "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The gateway asks for a new key. The answer gets lost and the power is cut: the old key goes on, the same new key is sent
+/// again, and from its first use on it alone is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_changed_on_request_and_a_lost_answer_locks_nobody_out() {
+    let gate = Gate::default();
+    let (url, serving) = serve(&gate).await;
+    gate.lock().unwrap().wants_key = true;
+    let dir = tempfile::tempdir().unwrap();
+    let options = OpenOptions { upkeep: false, ..OpenOptions::default() };
+    let (store, _) = Store::open(dir.path(), options).unwrap();
+    let (sync, running) = Sync::start(store.clone(), "hub".to_owned(), None).await.unwrap();
+    let token =
+        EnrolToken { community: CommunityId::from_bytes([1; 16]), secret: Secret::from_random([3; 32]) };
+    sync.enrol(&token.reveal(), &url, Transport::PlainLoopback, "hub").await.unwrap();
+    at_the_gateway(&gate, "a key comes", |gateway| !gateway.keys.is_empty()).await;
+    at_the_gateway(&gate, "it is used", |gateway| gateway.key_used).await;
+    let first = gate.lock().unwrap().keys.clone();
+
+    // Once more, and this time the answer does not come.
+    drop((running, sync));
+    {
+        let mut gateway = gate.lock().unwrap();
+        gateway.keys.clear();
+        (gateway.key_used, gateway.lose_key) = (false, 1);
+    }
+    let (sync, running) = Sync::start(store.clone(), "hub".to_owned(), None).await.unwrap();
+    sync.now();
+    at_the_gateway(&gate, "the next key comes", |gateway| gateway.keys.len() == 1).await;
+    store.create(&ALL, Kind::Notice, None, notice("Water"), None).await.unwrap();
+    sync.now();
+    at_the_gateway(&gate, "the old key goes on", |gateway| gateway.set.version == 1).await;
+    assert!(!gate.lock().unwrap().key_used);
+    drop((running, sync));
+    let (sync, _running) = Sync::start(store.clone(), "hub".to_owned(), None).await.unwrap();
+    sync.now();
+    at_the_gateway(&gate, "the new key is used", |gateway| gateway.key_used).await;
+    let keys = gate.lock().unwrap().keys.clone();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys.first(), keys.last(), "what was sent is sent again");
+    assert_ne!(first, keys);
+    store.create(&ALL, Kind::Notice, None, notice("Power"), None).await.unwrap();
+    sync.now();
+    at_the_gateway(&gate, "the new key goes on", |gateway| gateway.set.version == 2).await;
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_on_one_hub_is_read_on_the_other() {
+    let gate = Gate::default();
+    let (url, serving) = serve(&gate).await;
 
     // A login page answers first, then an answer gets lost after the gateway has taken the request in.
     gate.lock().unwrap().portal = 1;

@@ -3,6 +3,7 @@
 
 pub(crate) mod claim;
 mod code;
+pub(crate) mod keepers;
 mod people;
 mod sessions;
 

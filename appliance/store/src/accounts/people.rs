@@ -79,6 +79,7 @@ pub(crate) fn open_account(desk: &mut Desk<'_>, account: NewAccount, role: Role)
     desk.connection
         .prepare_cached("INSERT INTO credentials (person, login, password_hash) VALUES (?1, ?2, ?3)")?
         .execute(params![person.id.as_bytes(), login, account.password_hash.reveal()])?;
+    super::keepers::settle(desk.connection)?;
     Ok(person)
 }
 

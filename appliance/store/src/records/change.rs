@@ -12,6 +12,7 @@ use super::{
     head::{Field, FieldMap, Head},
 };
 use crate::{
+    accounts::keepers,
     db::writer::Desk,
     error::{Result, StoreError},
     record::{ChangeKind, RecordChanged, SyncState},
@@ -69,6 +70,9 @@ pub(crate) fn apply(
         fields.values().try_for_each(|field| enlist(desk.connection, head, field.def, &field.value))?;
     }
     derive(desk.connection, head, fields)?;
+    if head.kind == Kind::Person {
+        keepers::settle(desk.connection)?;
+    }
     desk.tell(RecordChanged {
         id: head.id,
         kind: head.kind,

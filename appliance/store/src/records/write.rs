@@ -15,6 +15,7 @@ use super::{
     head::{FieldMap, Head},
 };
 use crate::{
+    accounts::keepers::somebody_keeps,
     db::writer::Desk,
     error::{Result, StoreError},
     record::{ChangeKind, Record, SyncState},
@@ -293,20 +294,6 @@ fn count_response(desk: &mut Desk<'_>, eyes: Eyes, assessment: RecordId) -> Resu
         sets: vec![(def, Value::Int(before.saturating_add(1)))],
     };
     apply(desk, &mut head, &mut fields, change)
-}
-
-/// A claimed hub keeps at least one keeper who can sign in.
-fn somebody_keeps(connection: &Connection, kind: Kind) -> Result<()> {
-    if kind != Kind::Person || !crate::accounts::is_claimed(connection)? {
-        return Ok(());
-    }
-    let keeps: bool = connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM people p JOIN credentials c ON c.person = p.id \
-             WHERE p.role = 2 AND p.disabled = 0)",
-        )?
-        .query_row([], |row| row.get(0))?;
-    if keeps { Ok(()) } else { Err(Refused::no_keeper().into()) }
 }
 
 /// Fields by name, for callers inside the store.

@@ -20,6 +20,8 @@ pub enum Fact {
     Enrolment,
     /// An enrolment or a change of identity that was begun, to be repeated word for word.
     Begun,
+    /// A key that was sent to the gateway to be used from now on, and not answered yet; to be repeated word for word.
+    NextKey,
     /// How often rounds failed in a row.
     Backoff,
     /// When the hub talks to its gateway, and how.
@@ -35,6 +37,7 @@ impl Fact {
         match self {
             Self::Enrolment => "sync_enrolment",
             Self::Begun => "sync_begun",
+            Self::NextKey => "sync_next_key",
             Self::Backoff => "sync_backoff",
             Self::Ways => "sync_ways",
             Self::TimeFloor => "time_floor",
@@ -90,7 +93,9 @@ impl Store {
         self.write(Lane::Sync, move |desk| {
             schema::set_fact(desk.connection, Fact::Enrolment.name(), text)?;
             local::become_another(desk.connection, hub)?;
-            desk.connection.execute("DELETE FROM hub WHERE name = ?1", [Fact::Begun.name()])?;
+            for begun in [Fact::Begun, Fact::NextKey] {
+                desk.connection.execute("DELETE FROM hub WHERE name = ?1", [begun.name()])?;
+            }
             Ok(())
         })
         .await

@@ -14,6 +14,7 @@ use rusqlite::{Connection, params};
 
 use super::{conflicts, outgoing};
 use crate::{
+    accounts::keepers,
     db::writer::Desk,
     error::{Result, StoreError},
     record::{ChangeKind, RecordChanged, SyncState},
@@ -73,14 +74,21 @@ pub(super) fn record(desk: &mut Desk<'_>, id: RecordId) -> Result<()> {
             enlist(connection, &head, field.def, &field.value)?;
         }
     }
-    match derive(connection, &head, &fields) {
-        Err(StoreError::LoginTaken(login)) => {
-            tracing::warn!(%login, "two people have this login; whoever had it here keeps it");
+    if keepers::must_stay(connection, &head, &fields)? {
+        tracing::warn!(person = %head.id, "the last keeper of this hub stays one until another can sign in");
+    } else {
+        match derive(connection, &head, &fields) {
+            Err(StoreError::LoginTaken(login)) => {
+                tracing::warn!(%login, "two people have this login; whoever had it here keeps it");
+            }
+            Err(StoreError::Invalid(error)) => {
+                tracing::warn!(%error, "a synchronised person cannot sign in here")
+            }
+            other => other?,
         }
-        Err(StoreError::Invalid(error)) => {
-            tracing::warn!(%error, "a synchronised person cannot sign in here")
-        }
-        other => other?,
+    }
+    if head.kind == Kind::Person {
+        keepers::settle(connection)?;
     }
     desk.tell(RecordChanged {
         id: head.id,

@@ -133,6 +133,7 @@ impl Sync {
             asked_time: None,
             exchange: files::Exchange::default(),
             reports: report::Reports::default(),
+            change_key: false,
         };
         let task = tokio::spawn(looping.run(wished));
         Ok((Self { wishes, status, clock, store }, Running(task)))
@@ -210,6 +211,8 @@ struct Loop {
     asked_time: Option<Instant>,
     exchange: files::Exchange,
     reports: report::Reports,
+    /// The gateway wants this hub to change its key.
+    change_key: bool,
 }
 
 /// What woke the loop.
@@ -385,6 +388,13 @@ impl Loop {
                     }
                 }
             }
+            if std::mem::take(&mut self.change_key) {
+                match enrol::new_key(&self.store, client, enrolment).await {
+                    // From here on the new key is shown, which ends the old one.
+                    Ok(()) => return Ok(Next::Again),
+                    Err(error) => tracing::warn!(%error, "the key was not changed; the old one goes on"),
+                }
+            }
             self.figures().await;
             self.tell(match session.stopped() {
                 Some(Stop::Revoked) => {
@@ -485,7 +495,7 @@ impl Loop {
                 if !taken.more {
                     let now = self.now();
                     self.exchange.run(client, &self.store, ways, now).await;
-                    self.reports.send(client, &self.store, &self.name, now).await;
+                    self.change_key |= self.reports.send(client, &self.store, &self.name, now).await;
                 }
                 let again = !taken.healed.is_empty() && self.healing <= HEALING_ROUNDS;
                 Input::Done { more: taken.more || again }

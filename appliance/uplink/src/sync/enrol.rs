@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cairn_store::{Fact, Store, StoreError};
 use cairn_sync::{
     HubId,
-    http::{ENROL, Enrol, EnrolToken, Enrolled, IDENTITY, NewIdentity, Secret},
+    http::{ENROL, Enrol, EnrolToken, Enrolled, IDENTITY, KEY, KeyChanged, NewIdentity, NewKey, Secret},
 };
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,24 @@ pub(super) async fn new_identity(
     let enrolment = agreed(store, &old.url, old.transport(), enrolled, body.key);
     store.sync_become(enrolment.hub, &enrolment).await?;
     Ok(enrolment)
+}
+
+/// Takes a new key under the old one, which goes on working until the new one is used. The key is written down before it is
+/// sent and sent again until it is answered: a lost answer leaves the old one in use and locks nobody out.
+pub(super) async fn new_key(store: &Store, client: &Client, old: &Enrolment) -> Result<(), EnrolError> {
+    let body = match store.sync_fact::<NewKey>(Fact::NextKey).await? {
+        // One that is in use already was answered, and only the note of it outlived a power cut.
+        Some(body) if body.key != old.key => body,
+        _ => {
+            let body = NewKey { key: Secret::from_random(random()?) };
+            store.set_sync_fact(Fact::NextKey, Some(&body)).await?;
+            body
+        }
+    };
+    let KeyChanged {} = client.json(KEY, &body).await?;
+    store.set_sync_fact(Fact::Enrolment, Some(&Enrolment { key: body.key, ..old.clone() })).await?;
+    store.set_sync_fact(Fact::NextKey, None::<&NewKey>).await?;
+    Ok(())
 }
 
 fn agreed(store: &Store, url: &str, transport: Transport, enrolled: Enrolled, key: Secret) -> Enrolment {

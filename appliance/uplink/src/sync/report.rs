@@ -15,27 +15,27 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// Sends a report where it is time for one, `now` in milliseconds. Without an answer it is tried again later.
-    pub(super) async fn send(&mut self, client: &Client, store: &Store, name: &str, now: u64) {
+    /// Sends a report where it is time for one, `now` in milliseconds. Without an answer it is tried again later. Says
+    /// whether the gateway wants the hub to change its key.
+    pub(super) async fn send(&mut self, client: &Client, store: &Store, name: &str, now: u64) -> bool {
         if self.due.is_some_and(|due| due > now) {
-            return;
+            return false;
         }
-        let next = match send(client, store, name).await {
-            Ok(next_ms) => next_ms.max(AGAIN_MS),
-            Err(error) => {
-                tracing::debug!(%error, "the gateway did not hear how the hub is");
-                AGAIN_MS
-            }
-        };
+        let reply = send(client, store, name).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the gateway did not hear how the hub is");
+            ReportReply::default()
+        });
+        // Where a key is to be changed, the answer may get lost: it is asked for again soon.
+        let next = if reply.change_key { AGAIN_MS } else { reply.next_ms.max(AGAIN_MS) };
         self.due = Some(now.saturating_add(next));
+        reply.change_key
     }
 }
 
-/// Sends a report. Gives the time until the next one is wanted, in milliseconds.
-async fn send(client: &Client, store: &Store, name: &str) -> Result<u64, ClientError> {
+/// Sends a report.
+async fn send(client: &Client, store: &Store, name: &str) -> Result<ReportReply, ClientError> {
     let report = report(store, name).await.map_err(|error| ClientError::Unreadable(error.to_string()))?;
-    let reply: ReportReply = client.json(REPORT, &report).await?;
-    Ok(reply.next_ms)
+    client.json(REPORT, &report).await
 }
 
 async fn report(store: &Store, name: &str) -> cairn_store::Result<Report> {

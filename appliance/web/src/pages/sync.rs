@@ -57,6 +57,8 @@ struct Details {
     log: Vec<LogEntry>,
     scopes: Vec<ScopeChoice>,
     refused: Vec<RefusedChange>,
+    /// Names of people who stay keepers here only because nobody else is.
+    held: Vec<String>,
 }
 
 pub(super) async fn show(State(hub): State<Hub>, p: Page) -> Result<Response, Problem> {
@@ -103,6 +105,7 @@ async fn page(
             log: hub.store.sync_log(SHOWN).await?,
             scopes: hub.store.sync_scopes(&p.viewer).await?,
             refused: hub.store.sync_refused(&p.viewer).await?,
+            held: hub.store.held_keepers(&p.viewer).await?,
         })
     } else {
         None
@@ -113,6 +116,9 @@ async fn page(
             (said(p))
             (state(p, sync))
             @if let Some(details) = &details {
+                @for name in &details.held {
+                    div class="flash warn" role="status" { (icon("warning")) div { (l.with(K::SyncHeldKeeper, &[("name", name)])) } }
+                }
                 @if hub.uplink.is_some() {
                     @if sync.enrolled() {
                         (ways_form(p, ways))
