@@ -119,7 +119,7 @@ impl Run<'_> {
             .split("&after=")
             .next()
             .unwrap_or_default()
-            .split("(\"if-match\"")
+            .split("(\"if-")
             .next()
             .unwrap_or_default()
             .to_owned();
