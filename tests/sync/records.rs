@@ -119,7 +119,7 @@ impl Run<'_> {
             .split("&after=")
             .next()
             .unwrap_or_default()
-            .split("(\"if-match\"")
+            .split("(\"if-")
             .next()
             .unwrap_or_default()
             .to_owned();
@@ -445,7 +445,7 @@ async fn hub_and_gateway_answer_the_same() {
         station.sync(true).await.unwrap();
     }
     let (here, there) = (told.first().unwrap(), told.get(1).unwrap());
-    assert!(here.len() > 120, "only {} requests", here.len());
+    assert!(here.len() > 100, "only {} requests", here.len());
     for (here, there) in here.iter().zip(there) {
         assert_eq!(here, there);
     }

@@ -94,6 +94,8 @@ impl Db {
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("lock_timeout", LOCK_TIMEOUT),
             ("idle_in_transaction_session_timeout", "60000"),
+            // Statements here are short ranges of indexes: to start workers for one takes longer than it does.
+            ("max_parallel_workers_per_gather", "0"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)

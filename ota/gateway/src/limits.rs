@@ -23,11 +23,22 @@ pub struct Limits {
     pub per_second: f64,
     /// Requests of one party at once.
     pub burst: f64,
+    /// Calls of the record API with one token per second, in the long run.
+    pub calls_per_second: f64,
+    /// Calls with one token at once: a client that was away may send what it queued, as on a hub.
+    pub calls_burst: f64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { in_flight: 128, streams: 20_000, per_second: 5.0, burst: 60.0 }
+        Self {
+            in_flight: 128,
+            streams: 20_000,
+            per_second: 5.0,
+            burst: 60.0,
+            calls_per_second: 20.0,
+            calls_burst: 300.0,
+        }
     }
 }
 
@@ -83,20 +94,30 @@ impl Gate {
     /// # Errors
     /// [`TooMuch`] where it asks faster than it may.
     pub fn count(&self, party: Uuid, now: Instant) -> Result<(), TooMuch> {
+        self.take(party, now, self.limits.per_second, self.limits.burst)
+    }
+
+    /// Counts a call of the record API with a token.
+    ///
+    /// # Errors
+    /// As [`Gate::count`].
+    pub fn count_call(&self, token: Uuid, now: Instant) -> Result<(), TooMuch> {
+        self.take(token, now, self.limits.calls_per_second, self.limits.calls_burst)
+    }
+
+    fn take(&self, party: Uuid, now: Instant, rate: f64, full: f64) -> Result<(), TooMuch> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= PARTIES && !buckets.contains_key(&party) {
-            let full = self.limits.burst;
-            let rate = self.limits.per_second;
             buckets.retain(|_, bucket| bucket.tokens_at(now, rate, full) < full);
             if buckets.len() >= PARTIES {
                 buckets.clear();
             }
         }
-        let bucket = buckets.entry(party).or_insert(Bucket { tokens: self.limits.burst, at: now });
-        bucket.tokens = bucket.tokens_at(now, self.limits.per_second, self.limits.burst);
+        let bucket = buckets.entry(party).or_insert(Bucket { tokens: full, at: now });
+        bucket.tokens = bucket.tokens_at(now, rate, full);
         bucket.at = now;
         if bucket.tokens < 1.0 {
-            let wait = (1.0 - bucket.tokens) / self.limits.per_second;
+            let wait = (1.0 - bucket.tokens) / rate;
             return Err(TooMuch(wait.ceil().clamp(1.0, 3_600.0) as u64));
         }
         bucket.tokens -= 1.0;

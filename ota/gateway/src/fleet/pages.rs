@@ -92,7 +92,7 @@ fn figures(fleet: &Fleet) -> Markup {
         dl.figures {
             div { dt { "Hubs" } dd { (hubs) } }
             div { dt { "Connected" } dd { (here) } }
-            div { dt { "Records" } dd { (fleet.records) } }
+            div { dt { "Records" } dd { (grouped(fleet.records)) } }
             div { dt { "Waiting" } dd { (queue) } }
             div.warn[conflicts > 0] { dt { "Conflicts" } dd { (conflicts) } }
         }
@@ -130,7 +130,11 @@ pub(super) fn community(
         }
         section.card {
             h2 { "Enrol a hub" }
-            @if fleet.open_tokens > 0 { p.muted { (fleet.open_tokens) " unused tokens are open." } }
+            @match fleet.open_tokens {
+                0 => {}
+                1 => p.muted { "One token was made and not used yet." },
+                open => p.muted { (open) " tokens were made and not used yet." },
+            }
             form.line method="post" action={ "/fleet/" (fleet.community) "/token" } {
                 (token(session))
                 label { "Which hub it is for" input name="label" maxlength="100" required; }
@@ -171,7 +175,7 @@ fn programs(session: &Session, fleet: &Fleet, people: &[(RecordId, String)], tok
     html! {
         section.card {
             h2 { "Access for programs" }
-            p.muted { "A token reads and changes records in one person's name, with that person's rights at the moment." }
+            p.muted { "A token reads and changes records in one person's name, with the rights that the person has when it is used." }
             @if !tokens.is_empty() {
                 ul.rows { @for line in tokens { li {
                     div {
@@ -213,7 +217,7 @@ fn row(fleet: &Fleet, hub: &Hub) -> Markup {
                 " " (state(hub))
             }
             td data-label="Last contact" { (ago(hub.silent_s)) }
-            td data-label="Version" { (hub.software) @if !hub.board.is_empty() { " " span.muted { (hub.board) } } }
+            td data-label="Version" { span { (hub.software) @if !hub.board.is_empty() { " " span.muted { (hub.board) } } } }
             td.number data-label="Waiting" { (hub.queue) }
             td.number.warn[hub.conflicts > 0] data-label="Conflicts" { (hub.conflicts) }
         }
@@ -260,8 +264,10 @@ pub(super) fn hub(session: &Session, fleet: &Fleet, hub: &Hub) -> Markup {
                         td.number data-label="Received" { (line.down) }
                         td.number data-label="Took" { (line.took_ms) " ms" }
                         td.warn[!line.worked] data-label="Outcome" {
-                            @if line.worked { "worked" } @else { "failed" }
-                            @if !line.note.is_empty() { ": " (line.note) }
+                            span {
+                                @if line.worked { "worked" } @else { "failed" }
+                                @if !line.note.is_empty() { ": " (line.note) }
+                            }
                         }
                     } } }
                 } }
@@ -277,15 +283,15 @@ pub(super) fn hub(session: &Session, fleet: &Fleet, hub: &Hub) -> Markup {
                     UpdateResult::RolledBack => span.tag.warn { "rolled back" },
                     UpdateResult::Failed => span.tag.warn { "failed" },
                 }
-                " " span.muted { (moment(update.at)) " " (update.note) }
+                " " span.muted { (moment(update.at)) @if !update.note.is_empty() { " · " (update.note) } }
             } } } }
         }
         @if !hub.retired {
             section.card {
                 h2 { "Key" }
                 p.muted {
-                    (hub.keys) " stored, hashed. "
-                    @if hub.changes_key { "The hub takes a new key with its next report." }
+                    @if hub.keys == 1 { "One key is stored" } @else { (hub.keys) " keys are stored" } ", hashed. "
+                    @if hub.changes_key { "The hub takes a new key with its next report; the old one works until then." }
                     @if hub.every_project { " It may have every project." } @else { " It may have chosen projects." }
                 }
                 form.line method="post" action={ (action) "/rotate" } { (token(session)) button { "Ask for a new key" } }
@@ -308,6 +314,19 @@ pub(super) fn problem(session: Option<&Session>, sentence: &str) -> Markup {
         session,
         &html! { section.narrow.card { h1 { "Sorry" } p { (sentence) } p { a href="/fleet" { "Back to the fleet" } } } },
     )
+}
+
+/// A number with its thousands apart.
+fn grouped(number: i64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 fn ago(seconds: Option<i64>) -> String {
@@ -348,5 +367,6 @@ mod tests {
         assert_eq!(moment(-60_000), "1969-12-31 23:59");
         assert_eq!(ago(Some(3_600)), "60 min ago");
         assert_eq!(ago(None), "never");
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -133,7 +133,7 @@ impl Server for Service {
                 return Err(RecordError::Token.into());
             }
             let [low @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = token.secret.hash();
-            self.gate.count(Uuid::from_bytes(low), Instant::now()).map_err(too_much)?;
+            self.gate.count_call(Uuid::from_bytes(low), Instant::now()).map_err(too_much)?;
             let place = self.gate.enter().map_err(too_much)?;
             let asker = asker(&self.db, &token).await?;
             let records = Records::of(self.db.clone(), asker);

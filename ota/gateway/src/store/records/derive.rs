@@ -274,7 +274,7 @@ pub(crate) async fn catch_up(db: &Db, community: CommunityId) -> Result<bool, Re
     let mut tx = db.scoped(community).await?;
     lock(&mut tx, community).await?;
     let rows = sql("SELECT state, created_hlc FROM cairn.record \
-         WHERE community_id = $1 AND derived IS DISTINCT FROM version ORDER BY version LIMIT $2")
+         WHERE community_id = $1 AND underived ORDER BY version LIMIT $2")
     .bind(here)
     .bind(CATCH_UP)
     .fetch_all(&mut *tx)

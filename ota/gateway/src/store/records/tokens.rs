@@ -114,7 +114,7 @@ pub async fn revoke_token(db: &Db, community: CommunityId, hash: &str) -> Result
 pub(crate) async fn asker(db: &Db, token: &ApiToken) -> Result<Asker, RecordError> {
     let mut tx = db.scoped(token.community).await?;
     let row = sql("SELECT person, may_write, EXISTS (SELECT 1 FROM cairn.record \
-             WHERE community_id = $1 AND derived IS DISTINCT FROM version) AS behind \
+             WHERE community_id = $1 AND underived) AS behind \
          FROM cairn.api_token WHERE community_id = $1 AND hash = $2 AND revoked_ms IS NULL \
          AND person IS NOT NULL AND expires_ms > cairn.now_ms()")
     .bind(uuid(token.community.as_bytes()))
