@@ -85,6 +85,23 @@ async fn what_the_library_does_not_hold_is_refused_without_asking_the_model() {
 }
 
 #[tokio::test]
+async fn in_passages_that_do_not_answer_nothing_is_marked() {
+    let hub = water(Script::answers("Paris [1].")).await;
+    let marks = async |question: &str| match ask(&hub, question).await.swap_remove(0) {
+        AskEvent::Passages { hits, verdict, .. } => {
+            let marked = hits.iter().flat_map(|hit| &hit.marked).filter(|span| span.marked).count();
+            (hits.len(), verdict, marked)
+        }
+        other => panic!("{other:?}"),
+    };
+    let (_, verdict, marked) = marks(QUESTION).await;
+    assert_eq!((verdict, marked > 0), (Verdict::Answerable, true));
+    let (hits, verdict, marked) = marks("Who won the water chess championship in Reykjavik?").await;
+    assert!(hits > 0, "the nearest passages are shown");
+    assert_eq!((verdict, marked), (Verdict::NotInLibrary, 0));
+}
+
+#[tokio::test]
 async fn an_empty_library_refuses() {
     let hub = hub();
     let events = ask(&hub, QUESTION).await;

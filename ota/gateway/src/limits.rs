@@ -59,6 +59,9 @@ pub struct Gate {
 struct Bucket {
     tokens: f64,
     at: Instant,
+    /// Tokens that come back per second, and the most there can be: parties and clients' tokens have their own.
+    rate: f64,
+    full: f64,
 }
 
 impl Gate {
@@ -108,13 +111,13 @@ impl Gate {
     fn take(&self, party: Uuid, now: Instant, rate: f64, full: f64) -> Result<(), TooMuch> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= PARTIES && !buckets.contains_key(&party) {
-            buckets.retain(|_, bucket| bucket.tokens_at(now, rate, full) < full);
+            buckets.retain(|_, bucket| bucket.tokens_at(now) < bucket.full);
             if buckets.len() >= PARTIES {
                 buckets.clear();
             }
         }
-        let bucket = buckets.entry(party).or_insert(Bucket { tokens: full, at: now });
-        bucket.tokens = bucket.tokens_at(now, rate, full);
+        let bucket = buckets.entry(party).or_insert(Bucket { tokens: full, at: now, rate, full });
+        bucket.tokens = bucket.tokens_at(now);
         bucket.at = now;
         if bucket.tokens < 1.0 {
             let wait = (1.0 - bucket.tokens) / rate;
@@ -138,9 +141,9 @@ impl Gate {
 }
 
 impl Bucket {
-    fn tokens_at(self, now: Instant, per_second: f64, full: f64) -> f64 {
+    fn tokens_at(self, now: Instant) -> f64 {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        passed.mul_add(per_second, self.tokens).min(full)
+        passed.mul_add(self.rate, self.tokens).min(self.full)
     }
 }
 
@@ -169,5 +172,18 @@ mod tests {
         assert_eq!(gate.busy(), 1);
         drop(place);
         assert!(gate.enter().is_ok());
+    }
+
+    #[test]
+    fn who_asked_long_ago_is_forgotten_before_who_asks_too_much() {
+        let gate = Gate::new(Limits { calls_burst: 300.0, burst: 60.0, ..Limits::default() });
+        let now = Instant::now();
+        for _ in 0..PARTIES - 1 {
+            gate.count(Uuid::new_v4(), now).unwrap();
+        }
+        let (later, flooding) = (now + Duration::from_secs(60), Uuid::new_v4());
+        while gate.count_call(flooding, later).is_ok() {}
+        gate.count_call(Uuid::new_v4(), later).unwrap();
+        assert!(gate.count_call(flooding, later).is_err(), "making room does not let it in again");
     }
 }

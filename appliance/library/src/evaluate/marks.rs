@@ -7,7 +7,7 @@ use super::{
     questions::Outcome,
 };
 use crate::{
-    ask::{Verdict, clues, verdict},
+    ask::{Evidence, Verdict, clues, verdict},
     library::Parts,
     parameters::{self, MARKING, MARKING_BY_WORDS},
     search::{Found, Marking, chosen},
@@ -65,19 +65,22 @@ impl fmt::Display for MarkingReport {
     }
 }
 
+/// What was marked for a question in one way, and the evidence that the verdict was made from.
+type Way = fn(&Outcome) -> Option<(Marks, Evidence)>;
+
 pub(super) fn report(outcomes: &[Outcome]) -> Vec<MarkingReport> {
+    let ways: [(&str, Way); 2] = [
+        ("with embeddings", |outcome| outcome.marks.map(|(with, _)| (with, outcome.evidence))),
+        ("by words alone", |outcome| outcome.marks.map(|(_, words)| (words, outcome.evidence_by_words))),
+    ];
     let mut reports = Vec::new();
     for (half, tune) in [("tuning", true), ("held out", false)] {
         let of_half = || outcomes.iter().filter(move |outcome| outcome.tune == tune);
-        for way in ["with embeddings", "by words alone"] {
+        for (name, way) in ways {
             // As on the page: where the answer is not in the library, nothing is marked.
             let marks = |outcome: &Outcome| {
-                let (with, words) = outcome.marks?;
-                let (marks, evidence) = match way {
-                    "by words alone" => (words, &outcome.evidence_by_words),
-                    _ => (with, &outcome.evidence),
-                };
-                Some(if verdict(evidence) == Verdict::Answerable { marks } else { Marks::default() })
+                let (marks, evidence) = way(outcome)?;
+                Some(if verdict(&evidence) == Verdict::Answerable { marks } else { Marks::default() })
             };
             let of = |answerable: bool| -> Vec<Marks> {
                 of_half()
@@ -89,7 +92,7 @@ pub(super) fn report(outcomes: &[Outcome]) -> Vec<MarkingReport> {
             let marked = answerable.iter().map(|marks| marks.marked).sum();
             let right = answerable.iter().map(|marks| marks.right).sum();
             reports.push(MarkingReport {
-                name: format!("{half}, {way}"),
+                name: format!("{half}, {name}"),
                 questions: answerable.len(),
                 found: share(answerable.iter().filter(|marks| marks.right > 0).count(), answerable.len()),
                 right: share(right, marked),

@@ -12,6 +12,9 @@ pub(super) const MAX_SCORED: usize = 4_000;
 /// When the rarest words alone stand in so many times the passages that are wanted, no others are looked at.
 const ENOUGH: usize = 4;
 
+/// How many passages match, no further than to a limit.
+const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM idx.words WHERE words MATCH ?1 LIMIT ?2)";
+
 /// All matches, best first.
 const ALL: &str = "SELECT rowid, rank FROM idx.words WHERE words MATCH ?1 ORDER BY rank";
 
@@ -46,8 +49,7 @@ pub(super) struct Candidates<'w> {
 impl<'w> Candidates<'w> {
     /// Counts the passages of each word, no further than to `bound`, the most that may be scored.
     pub(super) fn of(connection: &Connection, words: &'w Words, bound: usize) -> Result<Self> {
-        let mut count = connection
-            .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM idx.words WHERE words MATCH ?1 LIMIT ?2)")?;
+        let mut count = connection.prepare_cached(COUNT)?;
         let mut counted: Vec<(usize, &str)> = Vec::new();
         for word in words.each() {
             counted.push((count.query_row((word, bound + 1), |row| row.get(0))?, word));
@@ -125,7 +127,7 @@ mod tests {
 
     struct Library {
         connection: Connection,
-        _folder: tempfile::TempDir,
+        folder: tempfile::TempDir,
     }
 
     /// Passages 1 to 400: all with "water", every 20th with "chlorine", 7 and 300 with "iodine", 200 headed "water".
@@ -147,7 +149,7 @@ mod tests {
                        VALUES (?1, 1, 1, '', '', '')";
             connection.execute(row, [passage]).unwrap();
         }
-        Library { connection, _folder: folder }
+        Library { connection, folder }
     }
 
     fn found(Library { connection, .. }: &Library, typed: &str, bound: usize) -> Vec<i64> {
@@ -214,6 +216,24 @@ mod tests {
         assert!(sample.len() <= 40 && sample.len() >= 19, "{sample:?}");
         assert!(sample.contains(&200), "the one headed so is not missed");
         assert!(sample.iter().any(|passage| *passage < 60) && sample.iter().any(|passage| *passage > 340));
+    }
+
+    #[test]
+    fn bound_values_never_make_sqlite_prepare_a_search_anew() {
+        let Library { connection, folder } = library();
+        drop(connection);
+        // As the store opens its readers.
+        let path = folder.path().join("index.db");
+        let connection = crate::db::open_reader(&path).unwrap();
+        connection.execute("ATTACH ?1 AS idx", [path.to_str()]).unwrap();
+        for typed in ["iodine chlorine water.", "water more.", "chlorine and water."] {
+            assert!(!any(&connection, typed, 30, 1000).is_empty());
+        }
+        for sql in [COUNT, SAMPLE] {
+            let statement = connection.prepare_cached(sql).unwrap();
+            assert!(statement.get_status(rusqlite::StatementStatus::Run) >= 3, "{sql}");
+            assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0, "{sql}");
+        }
     }
 
     #[test]
