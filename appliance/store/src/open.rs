@@ -9,7 +9,7 @@ use std::{
     fs::{self, File, TryLockError},
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cairn_sync::{Hlc, HubId};
@@ -144,7 +144,22 @@ impl Store {
     }
 }
 
+/// How long a folder's lock is waited for. A process that was killed while it started a child lets go only when that
+/// child has begun its own program; a hub that starts again meanwhile must not be refused.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is tried.
+const LOCK_STEP: Duration = Duration::from_millis(20);
+
 pub(crate) fn lock_dir(dir: &Path) -> Result<File> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    lock(dir, || {
+        std::thread::sleep(LOCK_STEP);
+        Instant::now() < deadline
+    })
+}
+
+/// Tries as long as `again` says.
+fn lock(dir: &Path, mut again: impl FnMut() -> bool) -> Result<File> {
     let path = dir.join("lock");
     let file = fs::OpenOptions::new()
         .write(true)
@@ -152,10 +167,13 @@ pub(crate) fn lock_dir(dir: &Path) -> Result<File> {
         .truncate(false)
         .open(&path)
         .map_err(|error| StoreError::io("locking", &path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.display().to_string())),
-        Err(TryLockError::Error(error)) => Err(StoreError::io("locking", &path, error)),
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if again() => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(dir.display().to_string())),
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("locking", &path, error)),
+        }
     }
 }
 
@@ -220,4 +238,19 @@ fn open_index(dir: &Path, disk: &Disk, clocks: &dyn Clocks, report: &mut OpenRep
         }
     }
     index::create(&path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_let_go_meanwhile_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut held = Some(lock_dir(folder.path()).unwrap());
+        assert!(matches!(lock(folder.path(), || false), Err(StoreError::InUse(_))));
+        let taken = lock(folder.path(), || held.take().is_some()).unwrap();
+        assert!(matches!(lock(folder.path(), || false), Err(StoreError::InUse(_))));
+        drop(taken);
+    }
 }
