@@ -32,7 +32,14 @@ pub(crate) struct Buffer {
 enum Home {
     Empty,
     Heap(Layout),
-    Mapped { base: NonNull<libc::c_void>, len: usize },
+    Mapped {
+        base: NonNull<libc::c_void>,
+        len: usize,
+    },
+    /// A part of a larger buffer, which lives as long as its parts.
+    Part {
+        _whole: Arc<Buffer>,
+    },
 }
 
 // SAFETY: a buffer owns its memory alone and gives it out by the borrow rules of `&self` and `&mut self`.
@@ -92,6 +99,16 @@ impl Buffer {
         Some(Self { start, len, home: Home::Mapped { base, len: whole } })
     }
 
+    /// `len` bytes of a larger buffer from `start` on, as a buffer of its own.
+    ///
+    /// # Safety
+    /// The range lies inside `whole`; while the part lives nothing else reads or writes it.
+    pub(crate) unsafe fn part(whole: &Arc<Self>, start: usize, len: usize) -> Self {
+        // SAFETY: inside the whole by the contract.
+        let start = unsafe { whole.start.add(start) };
+        Self { start, len, home: Home::Part { _whole: Arc::clone(whole) } }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -110,7 +127,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         match self.home {
-            Home::Empty => {}
+            Home::Empty | Home::Part { .. } => {}
             // SAFETY: the block came from `alloc_zeroed` with this layout and is freed once.
             Home::Heap(layout) => unsafe { dealloc(self.start.as_ptr(), layout) },
             Home::Mapped { base, len } => {

@@ -88,15 +88,7 @@ pub(crate) fn write_unit(format: Format, rows: &[Block; TILE_ROWS], out: &mut [u
             for sub in 0..8 {
                 out.bytes(rows.iter().filter_map(|b| b.scales.get(2 * sub).copied()));
                 out.bytes(rows.iter().filter_map(|b| b.scales.get(2 * sub + 1).copied()));
-                let high = out.take(2 * VECTOR);
-                for (row, codes) in rows.iter().enumerate() {
-                    for (i, code) in run(codes, sub).iter().enumerate() {
-                        let (group, column) = (i / 4, i % 4);
-                        if let Some(byte) = high.get_mut(group / 4 * VECTOR + row * 4 + column) {
-                            *byte |= (code >> 4 & 3) << (group % 4 * 2);
-                        }
-                    }
-                }
+                high_bits(rows, sub, out.take(2 * VECTOR));
                 nibbles(rows, sub, out.take(NIBBLES));
             }
         }
@@ -169,32 +161,55 @@ fn fill(block: &mut Block, sub: usize, code: impl Fn(usize) -> u8) {
 
 fn bytes(rows: &[Block; TILE_ROWS], out: &mut [u8]) {
     for (row, block) in rows.iter().enumerate() {
-        for (vector, group) in out.chunks_exact_mut(VECTOR).zip(block.codes.chunks_exact(4)) {
-            if let Some(slot) = vector.get_mut(row * 4..row * 4 + 4) {
-                slot.copy_from_slice(group);
-            }
+        for (vector, codes) in out.chunks_exact_mut(VECTOR).zip(groups(block, 0)) {
+            put(vector, row, codes);
         }
     }
 }
 
 fn nibbles(rows: &[Block; TILE_ROWS], sub: usize, out: &mut [u8]) {
     for (row, block) in rows.iter().enumerate() {
-        for (vector, pair) in out.chunks_exact_mut(VECTOR).zip(run(block, sub).chunks_exact(8)) {
-            let (low, high) = pair.split_at(4);
-            for (slot, (low, high)) in vector.iter_mut().skip(row * 4).zip(low.iter().zip(high)) {
-                *slot = low & 15 | high << 4;
+        for (vector, pair) in out.chunks_exact_mut(VECTOR).zip(groups(block, sub).chunks_exact(2)) {
+            if let [low, high] = *pair {
+                put(vector, row, low & 0x0f0f_0f0f | (high & 0x0f0f_0f0f) << 4);
             }
         }
     }
 }
 
 fn fifth_bits(rows: &[Block; TILE_ROWS], sub: usize, out: &mut [u8]) {
-    for (slots, block) in out.chunks_exact_mut(4).zip(rows) {
-        for (group, codes) in run(block, sub).chunks_exact(4).enumerate() {
-            for (slot, code) in slots.iter_mut().zip(codes) {
-                *slot |= (code >> 4 & 1) << group;
-            }
+    for (row, block) in rows.iter().enumerate() {
+        let groups = groups(block, sub);
+        let bits =
+            (0..).zip(groups).fold(0, |bits, (group, codes)| bits | (codes >> 4 & 0x0101_0101) << group);
+        put(out, row, bits);
+    }
+}
+
+/// Bits 4 and 5 of the codes: two vectors.
+fn high_bits(rows: &[Block; TILE_ROWS], sub: usize, out: &mut [u8]) {
+    for (row, block) in rows.iter().enumerate() {
+        for (vector, half) in out.chunks_exact_mut(VECTOR).zip(groups(block, sub).chunks_exact(4)) {
+            let bits =
+                (0..).zip(half).fold(0, |bits, (t, codes)| bits | (codes >> 4 & 0x0303_0303) << (2 * t));
+            put(vector, row, bits);
         }
+    }
+}
+
+/// The eight groups of sub-block `sub`: four codes in a number, the first in its lowest byte.
+fn groups(block: &Block, sub: usize) -> [u32; 8] {
+    let mut groups = [0; 8];
+    for (group, codes) in groups.iter_mut().zip(run(block, sub).as_chunks().0) {
+        *group = u32::from_le_bytes(*codes);
+    }
+    groups
+}
+
+/// Writes four codes of row `row` into a vector.
+fn put(vector: &mut [u8], row: usize, codes: u32) {
+    if let Some(slot) = vector.as_chunks_mut().0.get_mut(row) {
+        *slot = codes.to_le_bytes();
     }
 }
 

@@ -20,6 +20,7 @@
 
 mod activations;
 mod affinity;
+mod arena;
 mod attention;
 mod buffer;
 mod compute;
@@ -39,6 +40,7 @@ mod simd;
 pub mod synthetic;
 
 pub use activations::{Activations, MAX_ACTIVATION_ROWS};
+pub use arena::Arena;
 pub use attention::cache::{KvCache, KvFormat, KvShape, MAX_KV_HEADS, MAX_LAYERS, MAX_POSITIONS};
 pub use attention::{AttentionOptions, AttentionScratch, MAX_HEAD_DIM, Mask, Sequence};
 pub use buffer::ALIGNMENT;

@@ -1,17 +1,18 @@
 //! Weight matrices in the packed layout.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use half::f16;
 
 use crate::buffer::{ALIGNMENT, Buffer, Bytes, Shards, Use};
 use crate::layout::{self, TILE_ROWS};
 use crate::raw::Block;
-use crate::{Format, KernelError, Pool, RawTensor};
+use crate::{Arena, Format, KernelError, Pool, RawTensor};
 
-/// Raw bytes that [`PackedMatrix::pack_from`] holds at a time.
-pub const PIECE_BYTES: usize = 4 << 20;
+/// Raw bytes that each thread of [`PackedMatrix::pack_from`] holds at a time: little enough to still be in the cache when they
+/// are packed, and as much as a card reads well at once.
+pub const PIECE_BYTES: usize = 512 << 10;
 
 /// A weight matrix in the layout that the kernels stream: `rows` output features × `cols` input features.
 ///
@@ -56,44 +57,56 @@ impl PackedMatrix {
         Ok(Self { format: raw.format(), rows: raw.rows(), cols: raw.cols(), bytes: Bytes::Owned(buffer) })
     }
 
-    /// Packs a tensor that `read` brings piece by piece: it is called with a byte offset within the raw tensor and a buffer to
-    /// fill, front to back, each byte once. Beside the packed matrix no more than [`PIECE_BYTES`] (or 16 rows, where those
-    /// are more) are in memory, so a file is never there twice.
+    /// Packs a tensor, into memory of `arena`, that `read` brings piece by piece: it is called with a byte offset within the
+    /// raw tensor and a buffer to fill, each byte once, in any order and from several threads of `pool` at a time: reading is
+    /// work like packing. Beside the packed matrix each thread has one piece of [`PIECE_BYTES`] (or 16 rows, where those are
+    /// more) in memory, so a file is never there twice.
     ///
     /// # Errors
     /// Those of `read`; what [`PackedMatrix::packed_bytes`] refuses, as `InvalidInput`; `OutOfMemory`.
     pub fn pack_from(
         pool: &Pool,
+        arena: &Arena,
         format: Format,
         rows: usize,
         cols: usize,
-        mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+        read: impl Fn(u64, &mut [u8]) -> io::Result<()> + Sync,
     ) -> io::Result<Self> {
         let invalid = |error: KernelError| io::Error::new(io::ErrorKind::InvalidInput, error);
         let len = Self::packed_bytes(format, rows, cols).map_err(invalid)?;
         let row_bytes = format.row_bytes(cols).map_err(invalid)?;
-        let mut buffer = Buffer::zeroed(len, Use::Weights)
-            .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
+        let mut buffer =
+            arena.take(len).map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
         let tile = tile_bytes(format, cols);
         let step = (PIECE_BYTES / row_bytes / TILE_ROWS).max(1) * TILE_ROWS;
-        let mut piece = vec![0; step.min(rows) * row_bytes];
-        let mut first = 0;
-        while first < rows {
+        let shards = Shards::new(buffer.as_mut_slice());
+        let (spare, failed) = (Mutex::new(Vec::new()), Mutex::new(None));
+        let work = |index: usize| -> io::Result<()> {
+            let first = index * step;
             let count = step.min(rows - first);
-            let Some(piece) = piece.get_mut(..count * row_bytes) else { break };
-            read((first * row_bytes) as u64, piece)?;
-            let raw = RawTensor::new(format, count, cols, piece).map_err(invalid)?;
-            let tiles = count.div_ceil(TILE_ROWS);
-            let start = first / TILE_ROWS * tile;
-            let out = buffer.as_mut_slice().get_mut(start..start + tiles * tile).unwrap_or_default();
-            let shards = Shards::new(out);
-            pool.run(tiles, |index| {
-                // SAFETY: each tile index is run once and each tile has its own bytes.
-                pack_tile(&raw, index, unsafe { shards.slice(index * tile, tile) });
-            });
-            first += count;
+            let mut piece: Vec<u8> = lock(&spare).pop().unwrap_or_default();
+            piece.resize(count * row_bytes, 0);
+            read((first * row_bytes) as u64, &mut piece)?;
+            let raw = RawTensor::new(format, count, cols, &piece).map_err(invalid)?;
+            for index in 0..count.div_ceil(TILE_ROWS) {
+                // SAFETY: each piece is run once, has whole tiles of its own, and each tile has its own bytes.
+                pack_tile(&raw, index, unsafe { shards.slice((first / TILE_ROWS + index) * tile, tile) });
+            }
+            lock(&spare).push(piece);
+            Ok(())
+        };
+        pool.run(rows.div_ceil(step), |index| {
+            if lock(&failed).is_some() {
+                return;
+            }
+            if let Err(error) = work(index) {
+                lock(&failed).get_or_insert(error);
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(Self { format, rows, cols, bytes: Bytes::Owned(buffer) }),
         }
-        Ok(Self { format, rows, cols, bytes: Bytes::Owned(buffer) })
     }
 
     /// Writes the packed bytes of a tensor to `out`, one tile at a time: how a cache file is made without holding
@@ -198,6 +211,11 @@ impl PackedMatrix {
         }
         Ok(())
     }
+}
+
+/// What a thread that panicked left in these mutexes is still whole: an empty or a filled list, or an error.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn tile_bytes(format: Format, cols: usize) -> usize {

@@ -145,10 +145,15 @@ impl Pool {
         self.shared.limit.load(SeqCst)
     }
 
+    /// Threads that the pool was made with, the caller included.
+    pub fn most_threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
     /// Changes how many threads take part from the next region on, between 1 and the number that the pool was made
     /// with: fewer when the board is hot or the page needs a core. Takes effect without a pause.
     pub fn set_threads(&self, threads: usize) {
-        self.shared.limit.store(threads.clamp(1, self.workers.len() + 1), SeqCst);
+        self.shared.limit.store(threads.clamp(1, self.most_threads()), SeqCst);
         let _bed = lock(&self.shared.bed);
         self.shared.wake_spare.notify_all();
     }

@@ -3,11 +3,11 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use cairn_kernels::synthetic::{Random, raw_tensor};
 use cairn_kernels::{
-    ALIGNMENT, Format, KernelError, MAX_COLS, MAX_ROWS, PackedMatrix, Pool, PoolOptions, RawTensor,
+    ALIGNMENT, Arena, Format, KernelError, MAX_COLS, MAX_ROWS, PackedMatrix, Pool, PoolOptions, RawTensor,
 };
 use common::*;
 use proptest::prelude::*;
@@ -142,6 +142,7 @@ fn formats_have_the_numbers_and_sizes_of_ggml() {
 
 #[test]
 fn a_tensor_that_comes_in_pieces_is_packed_like_a_whole_one() {
+    let arena = Arena::for_matrices([(Format::Q8_0, 16, 32)]);
     for format in Format::ALL {
         // Several pieces, the last one with a tile that is not full.
         let cols = 4096;
@@ -149,21 +150,26 @@ fn a_tensor_that_comes_in_pieces_is_packed_like_a_whole_one() {
         let bytes = raw_tensor(format, rows, cols, 0.1, &mut Random::new(4));
         let whole =
             PackedMatrix::pack(&pool(2), &RawTensor::new(format, rows, cols, &bytes).unwrap()).unwrap();
-        let (mut next, mut pieces) = (0, 0);
-        let packed = PackedMatrix::pack_from(&pool(2), format, rows, cols, |offset, piece| {
-            assert_eq!(offset, next, "{format}: pieces follow each other");
+        let brought = Mutex::new(Vec::new());
+        let packed = PackedMatrix::pack_from(&pool(2), &arena, format, rows, cols, |offset, piece| {
             let start = usize::try_from(offset).unwrap();
             piece.copy_from_slice(&bytes[start..start + piece.len()]);
-            next += piece.len() as u64;
-            pieces += 1;
+            brought.lock().unwrap().push((start, piece.len()));
             Ok(())
         })
         .unwrap();
-        assert_eq!(next, bytes.len() as u64);
-        assert!(pieces > 1, "{format}");
+        let mut brought = brought.into_inner().unwrap();
+        brought.sort_unstable();
+        let end = brought.iter().fold(0, |next, (start, length)| {
+            assert_eq!(*start, next, "{format}: each byte once");
+            start + length
+        });
+        assert_eq!(end, bytes.len());
+        assert!(brought.len() > 1, "{format}");
         assert!(packed.bytes() == whole.bytes(), "{format}");
     }
-    let broken =
-        PackedMatrix::pack_from(&pool(1), Format::Q8_0, 16, 32, |_, _| Err(std::io::Error::other("gone")));
+    let broken = PackedMatrix::pack_from(&pool(1), &arena, Format::Q8_0, 16, 32, |_, _| {
+        Err(std::io::Error::other("gone"))
+    });
     assert_eq!(broken.err().unwrap().to_string(), "gone");
 }

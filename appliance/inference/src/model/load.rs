@@ -9,12 +9,12 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use cairn_kernels::{Compute, PackedMatrix, RopeTable};
+use cairn_kernels::{Arena, Compute, PackedMatrix, RopeTable};
 
 use super::{
     Config, Gated, Layer, Linear, Model, Norm, Qkv, Weights,
@@ -33,6 +33,8 @@ pub(crate) struct Source {
     pub(crate) header: Gguf,
     /// Bytes of tensors read so far, for progress.
     read: Arc<AtomicU64>,
+    /// Memory of the matrices; there once the first one is wanted.
+    arena: OnceLock<Arena>,
 }
 
 impl Source {
@@ -41,7 +43,7 @@ impl Source {
         let file = File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let header = gguf::read_header(std::io::BufReader::with_capacity(1 << 16, &file), bytes)?;
-        Ok(Self { path: path.to_owned(), file, header, read: Arc::default() })
+        Ok(Self { path: path.to_owned(), file, header, read: Arc::default(), arena: OnceLock::new() })
     }
 
     /// Counts the bytes of tensors as they are read, so that somebody else can tell how far loading is.
@@ -76,11 +78,18 @@ impl Source {
         let Some(format) = packed_format(info) else {
             return Ok(Weights::Candle(CandleProduct::new(info, self.bytes(info)?)?));
         };
-        let matrix = PackedMatrix::pack_from(compute.pool(), format, rows, columns, |offset, piece| {
-            self.file.read_exact_at(piece, info.start + offset)?;
-            self.read.fetch_add(piece.len() as u64, Ordering::Relaxed);
-            Ok(())
+        let arena = self.arena.get_or_init(|| {
+            let tensors = self.header.tensors.values();
+            Arena::for_matrices(
+                tensors.filter_map(|info| Some((packed_format(info)?, info.rows(), info.columns()))),
+            )
         });
+        let matrix =
+            PackedMatrix::pack_from(compute.pool(), arena, format, rows, columns, |offset, piece| {
+                self.file.read_exact_at(piece, info.start + offset)?;
+                self.read.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                Ok(())
+            });
         Ok(Weights::Packed(matrix.map_err(|source| ModelError::Io { path: self.path.clone(), source })?))
     }
 
