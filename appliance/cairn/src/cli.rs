@@ -171,6 +171,14 @@ pub(crate) enum ModelsCommand {
         /// The file (GGUF)
         file: PathBuf,
     },
+    /// Compute a text with candle-transformers, too, and say how far the two are apart: whether a file or the hub is at fault
+    Compare {
+        /// The file (GGUF)
+        file: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove an installed model
     Remove {
         /// Its name, as `cairn models list` shows it

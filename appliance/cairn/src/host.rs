@@ -85,8 +85,21 @@ impl ThisHost {
         }
     }
 
+    /// The page's plain addresses, best first.
+    pub(crate) fn pages(&self) -> Vec<String> {
+        self.reach.pages(&self.addresses())
+    }
+
+    /// What people on the network can type; nothing when only this machine can reach the hub.
+    fn pages_for_others(&self) -> Vec<String> {
+        if self.reach.only_here() {
+            return Vec::new();
+        }
+        self.pages().into_iter().chain(self.announced.then(|| self.local_page())).collect()
+    }
+
     /// The machine's addresses, a few seconds old at most.
-    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+    fn addresses(&self) -> Vec<IpAddr> {
         let mut kept = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
             Some((read, addresses)) if read.elapsed() < ADDRESSES_FRESH => addresses.clone(),
@@ -156,7 +169,7 @@ impl Host for ThisHost {
             started_at_ms: self.started_at_ms,
             uptime: self.started.elapsed(),
             name: self.name.borrow().clone(),
-            addresses: self.addresses(),
+            pages: self.pages_for_others(),
             port: self.reach.port(),
             board: board.and_then(|board| board.model.clone()),
             connectivity: outside([self.router.connectivity().state(), self.uplink.connectivity()]),

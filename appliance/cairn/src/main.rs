@@ -6,6 +6,7 @@ mod addresses;
 mod cli;
 mod commands;
 mod console;
+mod cooling;
 mod data;
 mod discovery;
 mod host;

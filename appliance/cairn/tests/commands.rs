@@ -14,6 +14,11 @@ mod running;
 
 use std::fs;
 
+use cairn_inference::{
+    Family,
+    gguf::TensorType,
+    synthetic::{self, Shape},
+};
 use running::{Hub, cairn, folder, path_in, until};
 use serde_json::Value;
 
@@ -63,6 +68,24 @@ async fn a_file_that_is_no_model_is_refused_and_nothing_changes() {
     assert!(errors.contains("bad.gguf") && errors.contains("Nothing was changed"), "{errors}");
     let models: Vec<_> = fs::read_dir(hub.folder.path().join("models")).unwrap().flatten().collect();
     assert!(models.iter().all(|entry| entry.path().is_dir()), "{models:?}");
+}
+
+#[test]
+fn a_model_is_compared_with_what_another_program_computes_of_it() {
+    let folder = folder();
+    let (path, text) = path_in(folder.path(), "small.gguf");
+    let shape = Shape::small(Family::Qwen2);
+    synthetic::write_random(&path, &shape, TensorType::Q8_0, 5).unwrap();
+    let output = cairn(&["models", "compare", &text, "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(found["places"].as_u64().unwrap() > 20, "{found}");
+    let worst = found["worst"].as_f64().unwrap();
+    assert!(worst > 0.0 && worst < 0.3, "two programs, one model: {found}");
+    fs::write(&path, "GGUF and nothing else").unwrap();
+    let output = cairn(&["models", "compare", &text]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(5) && errors.contains("small.gguf"), "{errors}");
 }
 
 #[tokio::test]

@@ -198,6 +198,14 @@ impl InferenceClient {
         self.manage(Request::Unload { name: name.to_owned() }).await
     }
 
+    /// Lets this many of the computing threads rest, from now on and until the role ends; at least one works.
+    ///
+    /// # Errors
+    /// [`InferenceError`] when the role is away.
+    pub async fn rest_threads(&self, fewer: u32) -> Result<(), InferenceError> {
+        self.manage(Request::Threads { fewer }).await
+    }
+
     /// Counters since the role started.
     ///
     /// # Errors

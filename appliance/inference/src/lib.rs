@@ -9,6 +9,7 @@
 pub mod bench;
 mod bert;
 mod client;
+pub mod compare;
 mod engine;
 mod error;
 pub mod gguf;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Version of this protocol; both ends must speak the same.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Most messages in a conversation.
 pub const MAX_MESSAGES: usize = 128;
 /// Most bytes in all messages of a conversation together.
@@ -73,6 +73,12 @@ pub enum Request {
         /// Name of the model.
         name: String,
     },
+    /// Compute with this many threads fewer than there are; at least one works. From the next product on, until it is said
+    /// anew.
+    Threads {
+        /// How many rest.
+        fewer: u32,
+    },
     /// Counters since the start.
     Statistics,
 }
@@ -100,7 +106,7 @@ pub enum Answer {
     Embeddings(Vec<Vec<f32>>),
     /// To `Models`.
     Models(Vec<ModelInfo>),
-    /// To `Load` and `Unload`, when it has been carried out.
+    /// To `Load`, `Unload` and `Threads`, when it has been carried out.
     Done,
     /// To `Statistics`.
     Statistics(Statistics),
@@ -145,6 +151,8 @@ pub struct Statistics {
     pub embed_ms: u64,
     /// Generating models in memory.
     pub models_loaded: u32,
+    /// Threads that compute.
+    pub threads: u32,
 }
 
 /// Checks a request against the limits above, on both ends: the hub's to answer early, ours to be safe.

@@ -24,6 +24,8 @@ enum Weights {
 pub struct Stock {
     weights: Weights,
     position: usize,
+    /// Whether the file stretches its rotations by frequency factors.
+    stretched: bool,
 }
 
 impl Stock {
@@ -57,7 +59,17 @@ impl Stock {
             }
             Some(Family::Bert) | None => return Err(ModelError::Unsupported("generating text".into())),
         };
-        Ok(Self { weights, position: 0 })
+        let stretched = source.header.tensors.contains_key("rope_freqs.weight");
+        Ok(Self { weights, position: 0, stretched })
+    }
+
+    /// Where this model computes something else than the original, in words.
+    pub(crate) fn known_difference(&self) -> Option<&'static str> {
+        match self.weights {
+            Weights::Llama(_) if self.stretched => Some("it leaves out the frequency factors of Llama 3"),
+            Weights::Gemma3(_) => Some("its activation and window are not those of Gemma 3"),
+            _ => None,
+        }
     }
 
     /// Begins the conversation anew.
@@ -84,4 +96,15 @@ impl Stock {
         self.position += tokens.len();
         Ok(logits.flatten_all()?.to_vec1()?)
     }
+}
+
+/// How far two sets of logits are apart at most, in standard deviations of the second; infinite where one has a value that
+/// is none, or their numbers differ.
+pub fn apart(ours: &[f32], theirs: &[f32]) -> f32 {
+    let count = theirs.len() as f32;
+    let mean = theirs.iter().sum::<f32>() / count;
+    let deviation = (theirs.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / count).sqrt();
+    let worst = ours.iter().zip(theirs).map(|(ours, theirs)| (ours - theirs).abs()).fold(0.0, f32::max);
+    let whole = ours.len() == theirs.len() && ours.iter().chain(theirs).all(|value| value.is_finite());
+    if whole && deviation > 0.0 { worst / deviation } else { f32::INFINITY }
 }

@@ -415,3 +415,14 @@ async fn a_question_cannot_speak_as_somebody_else() {
     // A control token would be one token; its letters are many.
     assert!(count("x<|im_end|>").await > count("x").await + 5);
 }
+
+#[tokio::test]
+async fn threads_rest_when_they_are_told_to_and_one_always_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = InferenceClient::new();
+    let _task = start(&client, ServeConfig { threads: 3, ..config(folder.path()) });
+    for (fewer, left) in [(0, 3), (1, 2), (7, 1), (0, 3)] {
+        client.rest_threads(fewer).await.unwrap();
+        assert_eq!(client.statistics().await.unwrap().threads, left);
+    }
+}

@@ -149,8 +149,9 @@ pub struct HostFacts {
     pub uptime: Duration,
     /// The name on the network, without `.local`.
     pub name: String,
-    /// Addresses on the local network.
-    pub addresses: Vec<IpAddr>,
+    /// The page's addresses for people, best first: a plain one works on every phone, the name comes last and only where it
+    /// is announced. None where only this machine itself can reach the hub.
+    pub pages: Vec<String>,
     /// The port of the page.
     pub port: u16,
     /// The board, where it is a known one.

@@ -32,6 +32,7 @@ pub(crate) fn dispatch(data: PathBuf, command: Command) -> Result<(), Failure> {
         Command::Search(arguments) => block_on(search::run(&folder, arguments)),
         Command::Models(ModelsCommand::List { json }) => block_on(models::list(&folder, json)),
         Command::Models(ModelsCommand::Add { file }) => block_on(models::add(&folder, &file)),
+        Command::Models(ModelsCommand::Compare { file, json }) => models::compare(&file, json),
         Command::Models(ModelsCommand::Remove { name }) => block_on(models::remove(&folder, name)),
         Command::Library(LibraryCommand::Add { paths }) => block_on(library::add(&folder, &paths)),
         Command::Backup(arguments) => block_on(backup::run(&folder, &arguments)),

@@ -2,6 +2,9 @@
 
 use std::{fs::File, path::Path};
 
+use cairn_inference::compare;
+use cairn_process::{Confinement, Profile};
+
 use super::{print_json, show};
 use crate::{
     console::{self, Connection, ModelState, Request, Step},
@@ -52,6 +55,26 @@ pub(super) async fn add(folder: &Folder, path: &Path) -> Result<(), Failure> {
     let hub = console::connect(folder)?;
     hub.ask(Request::AddModel { name }, Some(file)).await?;
     finish(&hub, "Copying").await
+}
+
+/// Two computations that round differently rarely agree everywhere; how far they are apart is for the reader to judge.
+pub(super) fn compare(path: &Path, json: bool) -> Result<(), Failure> {
+    let refused =
+        |error: &dyn std::fmt::Display| Failure::new(Code::Refused, format!("{}: {error}", path.display()));
+    // The file may come from anywhere.
+    let confined = Confinement::new(Profile::Infer).read(path).apply();
+    confined.map_err(while_doing("confining the comparison"))?;
+    let found = compare::run(path).map_err(|error| refused(&error))?;
+    if json {
+        return print_json(&found);
+    }
+    println!("places compared     {}", found.places);
+    println!("same next token     {}", found.same_token);
+    println!("greatest difference {:.3} standard deviations", found.worst);
+    if let Some(known) = found.known_difference {
+        println!("candle-transformers computes this family differently: {known}.");
+    }
+    Ok(())
 }
 
 pub(super) async fn remove(folder: &Folder, name: String) -> Result<(), Failure> {

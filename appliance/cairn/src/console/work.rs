@@ -339,7 +339,7 @@ async fn health(console: &Console) -> Health {
         well: database.database_connected && roles.iter().all(|role| role.state == "ready"),
         version: facts.version,
         ready_for_s: console.ready.elapsed().as_secs(),
-        addresses: console.host.reach.pages(&facts.addresses),
+        addresses: console.host.pages(),
         claimed,
         database_connected: database.database_connected,
         inference_connected: console.inference.connected(),

@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     addresses::{self, AddressFile, Reach},
     cli::RunArguments,
-    console,
+    console, cooling,
     data::{self, Folder, Users},
     discovery::Announcement,
     host::{self, SharedHost, ThisHost},
@@ -261,6 +261,7 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
     let consoling = tokio::spawn(console::serve(console_socket, console, told_to_end.clone()));
     write_addresses(&host, &bound)?;
     let watching = tokio::spawn(follow_addresses(Arc::clone(&host), bound));
+    let cooling = tokio::spawn(cooling::follow(host.tree.clone(), inference.clone()));
     let announcement = host
         .announced
         .then(|| Announcement::start(plan.name, settings.hub_name.clone(), host.reach.port(), name));
@@ -274,6 +275,7 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
     let outcome = serving.await;
     tracing::info!("no longer serving");
     watching.abort();
+    cooling.abort();
     if let Some(announcement) = announcement {
         announcement.end().await;
     }
@@ -346,7 +348,7 @@ fn start_updates(
     let page = bound.iter().find(|address| !address.ip().is_loopback() && !address.ip().is_unspecified());
     let page = match page.or(bound.first()) {
         Some(address) if !address.ip().is_unspecified() => format!("http://{address}"),
-        _ => host.reach.pages(&host.addresses()).first().cloned().unwrap_or_default(),
+        _ => host.pages().first().cloned().unwrap_or_default(),
     };
     let proof = Proof {
         joint: Arc::clone(joint),
@@ -443,7 +445,7 @@ async fn follow_orders(
 
 fn write_addresses(host: &ThisHost, bound: &[SocketAddr]) -> Result<(), Failure> {
     let file = AddressFile {
-        addresses: host.reach.pages(&host.addresses()),
+        addresses: host.pages(),
         listening: bound.to_vec(),
         local: host.announced.then(|| host.local_page()),
         findings: host.findings.clone(),
@@ -454,7 +456,7 @@ fn write_addresses(host: &ThisHost, bound: &[SocketAddr]) -> Result<(), Failure>
 
 /// Keeps the address file and the console true when interfaces come and go.
 async fn follow_addresses(host: SharedHost, bound: Vec<SocketAddr>) {
-    let now = || (host.reach.pages(&host.addresses()), host.name.borrow().clone());
+    let now = || (host.pages(), host.name.borrow().clone());
     let mut told = now();
     let mut interval = tokio::time::interval(ADDRESSES_EVERY);
     loop {
@@ -479,7 +481,7 @@ async fn welcome(store: &Store, host: &ThisHost, findings: &[Finding]) {
     for finding in findings {
         text.push_str(&format!("{finding}\n"));
     }
-    let pages = host.reach.pages(&host.addresses());
+    let pages = host.pages();
     if let Some(best) = pages.first() {
         text.push_str(&format!("\n{}\n", addresses::qr_code(best)));
         text.push_str(&format!("The hub is at {best}\n"));

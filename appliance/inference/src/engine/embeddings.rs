@@ -127,28 +127,25 @@ impl Embeddings {
             texts.extend(job.texts.drain(..count));
             shares.push(count);
         }
-        let mut vectors = match texts.len() {
-            0 => Ok(Vec::new().into_iter()),
-            _ => {
-                let (path, compute, model) = (&self.path, &self.compute, &mut self.model);
-                let embed = || {
-                    let bert = match model {
-                        Some(bert) => bert,
-                        None => model.insert(Bert::load(&Source::open(path)?, Arc::clone(compute))?),
-                    };
-                    bert.embed(&texts)
+        let mut embed = |texts: &[String]| {
+            let (path, compute, model) = (&self.path, &self.compute, &mut self.model);
+            guarded(|| {
+                let bert = match model {
+                    Some(bert) => bert,
+                    None => model.insert(Bert::load(&Source::open(path)?, Arc::clone(compute))?),
                 };
-                guarded(embed).map(Vec::into_iter)
-            }
+                bert.embed(texts)
+            })
         };
+        let results = by_share(&texts, &shares, &mut embed);
         let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut finished = Vec::new();
-        for (job, share) in lane.iter_mut().zip(&shares) {
+        for ((job, share), result) in lane.iter_mut().zip(&shares).zip(results) {
             // What several calls took together counts for each by its share.
             job.millis += millis * *share as u64 / texts.len().max(1) as u64;
-            match &mut vectors {
-                Ok(vectors) => job.vectors.extend(vectors.by_ref().take(*share)),
-                Err(error) => job.failure = Some(error.clone()),
+            match result {
+                Ok(vectors) => job.vectors.extend(vectors),
+                Err(error) => job.failure = Some(error),
             }
         }
         while lane.front().is_some_and(|job| job.texts.is_empty() || job.failure.is_some()) {
@@ -158,5 +155,55 @@ impl Embeddings {
             finished.push(Done { id: job.id, texts, millis: job.millis, result });
         }
         finished
+    }
+}
+
+/// The vectors of each share of `texts`: embedded together, and only where that fails each share by itself, so that nobody's
+/// call fails for another one's text.
+fn by_share(
+    texts: &[String],
+    shares: &[usize],
+    embed: &mut impl FnMut(&[String]) -> Result<Vec<Vec<f32>>, InferenceError>,
+) -> Vec<Result<Vec<Vec<f32>>, InferenceError>> {
+    let mut rest = texts;
+    let parts = shares.iter().map(|share| {
+        let (part, others) = rest.split_at((*share).min(rest.len()));
+        rest = others;
+        part
+    });
+    let parts: Vec<&[String]> = parts.collect();
+    if parts.len() > 1
+        && let Ok(vectors) = embed(texts)
+    {
+        let mut vectors = vectors.into_iter();
+        return parts.iter().map(|part| Ok(vectors.by_ref().take(part.len()).collect())).collect();
+    }
+    parts.into_iter().map(|part| if part.is_empty() { Ok(Vec::new()) } else { embed(part) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_cannot_be_embedded_fails_its_own_call_only() {
+        let texts: Vec<String> = ["a", "bad", "c", "d"].map(String::from).to_vec();
+        let calls = std::cell::Cell::new(0);
+        let mut embed = |texts: &[String]| {
+            calls.set(calls.get() + 1);
+            match texts.iter().any(|text| text == "bad") {
+                true => Err(InferenceError::Failed("bad".into())),
+                false => Ok(texts.iter().map(|text| vec![f32::from(text.as_bytes()[0])]).collect()),
+            }
+        };
+        let results = by_share(&texts, &[1, 1, 2, 0], &mut embed);
+        assert_eq!(results[0], Ok(vec![vec![97.0]]));
+        assert_eq!(results[1], Err(InferenceError::Failed("bad".into())));
+        assert_eq!(results[2], Ok(vec![vec![99.0], vec![100.0]]));
+        assert_eq!(results[3], Ok(vec![]));
+        assert_eq!(calls.get(), 4);
+        let together = by_share(&texts[2..], &[1, 1], &mut embed);
+        assert_eq!(together, [Ok(vec![vec![99.0]]), Ok(vec![vec![100.0]])]);
+        assert_eq!(calls.get(), 5, "what can be embedded together is");
     }
 }

@@ -7,10 +7,12 @@ mod answer;
 mod draft;
 mod embeddings;
 mod kept;
+mod loading;
 mod pace;
 mod queue;
 mod registry;
 mod shelf;
+mod step;
 
 use std::{
     any::Any,
@@ -20,32 +22,25 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cairn_kernels::Compute;
 use tokio::sync::mpsc::UnboundedSender;
 
 use self::{
-    answer::{Answering, Step},
-    embeddings::Embeddings,
-    kept::Kept,
-    pace::{Company, Pace},
-    queue::Queue,
-    registry::{Registry, Wanted},
+    answer::Answering, embeddings::Embeddings, kept::Kept, pace::Pace, queue::Queue, registry::Registry,
 };
 use crate::{
     error::{InferenceError, ModelError},
     loaded::Loaded,
-    model::{Scratch, Segment, Want},
+    model::Scratch,
     protocol::{
         self, Answer, Call, MAX_ACTIVE, MAX_WAITING, MAX_WAITING_PER_ASKER, Reply, Request, Statistics,
     },
     types::{GenerateEvent, GenerateRequest},
 };
 
-/// Answers side by side with which drafts pay: with more of them a step has rows enough.
-const MAX_DRAFTING: usize = 2;
 /// A rest that is longer than this is one between two people, not between two calls of the same work.
 const RESTS_AFTER: Duration = Duration::from_secs(2);
 
@@ -222,6 +217,11 @@ impl Engine {
                 };
                 self.reply(id, answer);
             }
+            Request::Threads { fewer } => {
+                let pool = self.compute.pool();
+                pool.set_threads(pool.most_threads().saturating_sub(fewer as usize));
+                self.reply(id, Answer::Done);
+            }
             Request::Statistics => {
                 let under_way: u64 = self.active.iter().map(|answer| u64::from(answer.written)).sum();
                 let statistics = Statistics {
@@ -229,6 +229,7 @@ impl Engine {
                     waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
                     active: u32::try_from(self.active.len()).unwrap_or(u32::MAX),
                     models_loaded: u32::try_from(self.registry.loaded()).unwrap_or(u32::MAX),
+                    threads: u32::try_from(self.compute.pool().threads()).unwrap_or(u32::MAX),
                     ..self.statistics
                 };
                 self.reply(id, Answer::Statistics(statistics));
@@ -296,79 +297,6 @@ impl Engine {
                 && self.queue.items().any(|waiting| self.registry.can_serve(&waiting.model))
     }
 
-    /// Begins to load what is waited for, one model at a time.
-    fn load_wanted(&mut self) {
-        let mut still = Vec::new();
-        for (id, name) in std::mem::take(&mut self.loads) {
-            match self.want(&name) {
-                Ok(true) => self.reply(id, Answer::Done),
-                Ok(false) => still.push((id, name)),
-                Err(error) => self.reply(id, Answer::Failed(error)),
-            }
-        }
-        self.loads.extend(still);
-    }
-
-    /// Whether the model is in memory; begins to load it when it is not.
-    fn want(&mut self, name: &str) -> Result<bool, InferenceError> {
-        let active = &self.active;
-        let in_use = |name: &str| active.iter().any(|answer| answer.loaded.name == name);
-        match self.registry.want(name, in_use)? {
-            Wanted::Ready => Ok(true),
-            Wanted::Later => Ok(false),
-            Wanted::Load(path, progress) => {
-                // Room may have been made by models whose conversations are kept.
-                self.kept.clear();
-                let (inputs, context, model) = (self.inputs.clone(), self.limits.context, name.to_owned());
-                let compute = Arc::clone(&self.compute);
-                let load = move || {
-                    let loaded =
-                        catch_unwind(AssertUnwindSafe(|| Loaded::load(&path, context, compute, progress)));
-                    let result = match loaded {
-                        Ok(Ok(loaded)) => Ok(loaded),
-                        Ok(Err(error)) => Err(error.for_model(&model)),
-                        Err(panic) => Err(InferenceError::Refused {
-                            reason: panic_text(panic.as_ref()),
-                            model: model.clone(),
-                        }),
-                    };
-                    if inputs.send(Input::Loaded { name: model, result: Box::new(result) }).is_err() {
-                        tracing::debug!("a model was loaded for an engine that has ended");
-                    }
-                };
-                match std::thread::Builder::new().name("cairn-load".into()).spawn(load) {
-                    Ok(_) => Ok(false),
-                    Err(error) => {
-                        self.registry.unload(name);
-                        Err(InferenceError::Failed(format!("no thread can be started: {error}")))
-                    }
-                }
-            }
-        }
-    }
-
-    fn loaded(&mut self, name: &str, result: Result<Loaded, InferenceError>) {
-        let failure = result.as_ref().err().cloned();
-        match &failure {
-            None => tracing::info!(model = name, "model loaded"),
-            Some(error) => tracing::warn!(model = name, %error, "model not loaded"),
-        }
-        self.registry.finish(name, result);
-        if let Some(loaded) = self.registry.get(name) {
-            self.kept.recall(&loaded, self.limits.context);
-        }
-        let Some(error) = failure else { return };
-        for id in self.queue.ids(|waiting| waiting.model == name) {
-            self.queue.remove(id);
-            self.fail(id, error.clone());
-        }
-        let (failed, others) =
-            std::mem::take(&mut self.loads).into_iter().partition(|(_, load)| load == name);
-        self.loads = others;
-        let failed: Vec<(u64, String)> = failed;
-        failed.into_iter().for_each(|(id, _)| self.reply(id, Answer::Failed(error.clone())));
-    }
-
     /// Starts those that are next, as many as may run side by side.
     fn admit(&mut self) {
         let wanted: Vec<String> = self.queue.items().map(|waiting| waiting.model.clone()).collect();
@@ -405,97 +333,6 @@ impl Engine {
         }
         if changed {
             self.tell_places();
-        }
-    }
-
-    /// Moves all answers of one model on: one token for each that writes, one slice for one that reads.
-    fn step(&mut self) {
-        let Some(model) = self.active.get(self.turn % self.active.len().max(1)) else { return };
-        let loaded = std::sync::Arc::clone(&model.loaded);
-        let company = if self.embeddings.are_asked_for() {
-            Company::Searches
-        } else if self.active.len() > 1 || !self.embeddings.is_empty() || !self.queue.is_empty() {
-            Company::Others
-        } else {
-            Company::Nobody
-        };
-        let slice = self.pace.slice(company);
-        let draft = self.limits.drafts && self.active.len() <= MAX_DRAFTING && loaded.model.is_steady();
-        let reader = self.turn % self.active.len();
-        self.turn = self.turn.wrapping_add(1);
-
-        let mut members = Vec::new();
-        let mut batch: Vec<Segment<'_>> = Vec::new();
-        let mut reads = false;
-        let rotated = {
-            let (before, from) = self.active.split_at_mut(reader);
-            from.iter_mut().chain(before)
-        };
-        for answer in rotated.filter(|answer| std::sync::Arc::ptr_eq(&answer.loaded, &loaded)) {
-            if answer.is_reading() && std::mem::replace(&mut reads, true) {
-                continue;
-            }
-            members.push(answer.id);
-            batch.push(answer.segment(slice, draft));
-        }
-        let started = Instant::now();
-        let done = catch_unwind(AssertUnwindSafe(|| loaded.model.forward(&mut batch, &mut self.scratch)));
-        let wanted: Vec<usize> = batch.iter().map(Segment::wanted).collect();
-        let read = batch
-            .iter()
-            .filter(|segment| segment.want != Want::All)
-            .map(|segment| segment.tokens.len())
-            .sum();
-        drop(batch);
-        let elapsed = started.elapsed();
-        self.pace.measured(read, elapsed);
-        let failure = match done {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(InferenceError::Failed(error.to_string())),
-            Err(panic) => {
-                let reason = panic_text(panic.as_ref());
-                tracing::error!(model = loaded.name, reason, "the model panicked; it is not used again");
-                self.registry.refuse(&loaded.name, format!("it failed while it computed: {reason}"));
-                Some(InferenceError::Failed(reason))
-            }
-        };
-        let vocabulary = loaded.model.config.vocabulary;
-        let logits = std::mem::take(&mut self.scratch.logits);
-        let mut rest = logits.as_slice();
-        for (id, wanted) in members.into_iter().zip(wanted) {
-            let (rows, others) = rest.split_at((wanted * vocabulary).min(rest.len()));
-            rest = others;
-            let Some(index) = self.active.iter().position(|answer| answer.id == id) else { continue };
-            let Some(answer) = self.active.get_mut(index) else { continue };
-            let step = match &failure {
-                Some(error) => Step::Failed(error.clone()),
-                None => answer.advance(rows, elapsed),
-            };
-            self.report(index, step);
-        }
-        self.scratch.logits = logits;
-    }
-
-    fn report(&mut self, index: usize, step: Step) {
-        let Some(id) = self.active.get(index).map(|answer| answer.id) else { return };
-        match step {
-            Step::Silent => {}
-            Step::Text(text) => self.tell(id, GenerateEvent::Text(text)),
-            Step::Done(text, done) => {
-                if !text.is_empty() {
-                    self.tell(id, GenerateEvent::Text(text));
-                }
-                let answer = self.active.remove(index);
-                answer.count(&mut self.statistics);
-                answer.leave(&mut self.kept);
-                self.tell(id, done);
-                self.tell_places();
-            }
-            Step::Failed(error) => {
-                self.active.remove(index);
-                self.fail(id, error);
-                self.tell_places();
-            }
         }
     }
 }

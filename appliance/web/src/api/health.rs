@@ -319,6 +319,12 @@ async fn inference_figures(hub: &Hub, out: &mut Exposition) {
     out.one("cairn_inference_waiting", "gauge", "Questions that wait.", figures.waiting);
     out.one("cairn_inference_active", "gauge", "Answers being written.", figures.active);
     out.one("cairn_inference_models_loaded", "gauge", "Generating models in memory.", figures.models_loaded);
+    out.one(
+        "cairn_inference_threads",
+        "gauge",
+        "Threads that compute; fewer when the board is hot.",
+        figures.threads,
+    );
     out.head("cairn_inference_answers_total", "counter", "Answers by how they ended.");
     for (end, count) in
         [("completed", figures.completed), ("failed", figures.failed), ("cancelled", figures.cancelled)]

@@ -32,6 +32,8 @@ use crate::{
 const PASSAGES_WITHIN: Duration = Duration::from_secs(10);
 /// Longest answer that a page without scripts waits for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+/// Longest wait for the list of models, which decides on two sentences of the page only.
+const MODELS_WITHIN: Duration = Duration::from_millis(300);
 const HITS: usize = 20;
 /// Splits the rendered page where the answer goes.
 const HERE: &str = "<!--answer-->";
@@ -141,7 +143,8 @@ pub(super) async fn ask(
     let l = p.l;
     let text = asked.q.trim();
     if text.is_empty() {
-        return Ok(p.show(&View::new(l.t(K::AskTitle), Place::Ask), start(&p)));
+        let writer = writer(&hub, &p).await;
+        return Ok(p.show(&View::new(l.t(K::AskTitle), Place::Ask), start(&p, writer)));
     }
     let asker = hub.shared.limits.asker(p.person_id(), peer.client());
     let write = asked.write.is_some();
@@ -150,12 +153,14 @@ pub(super) async fn ask(
     }
     let question = Question::new(text, asker);
     let mut events = hub.library.ask(&p.viewer, question).await;
-    let first = tokio::time::timeout(PASSAGES_WITHIN, events.next()).await.ok().flatten();
+    let (first, writer) =
+        tokio::join!(tokio::time::timeout(PASSAGES_WITHIN, events.next()), writer(&hub, &p));
+    let first = first.ok().flatten();
     let (hits, verdict) = match first {
         Some(AskEvent::Passages { hits, verdict, .. }) => (hits, verdict),
         _ => (Vec::new(), Verdict::NotInLibrary),
     };
-    let body = answered(&p, text, &hits, verdict, write);
+    let body = answered(&p, text, &hits, verdict, writer, write);
     let view = View::new(text, Place::Ask);
     if !write || verdict == Verdict::NotInLibrary {
         return Ok(p.show(&view, body));
@@ -164,12 +169,13 @@ pub(super) async fn ask(
     Ok(in_pieces(l, &page, events))
 }
 
-fn start(p: &Page) -> Markup {
+fn start(p: &Page, writer: Writer) -> Markup {
     let l = p.l;
+    let lead = if writer == Writer::Nobody { K::AskPassagesLead } else { K::AskLead };
     html! {
-        div class="page-head" { div { h1 { (l.t(K::AskTitle)) } p class="lead" { (l.t(K::AskLead)) } } }
+        div class="page-head" { div { h1 { (l.t(K::AskTitle)) } p class="lead" { (l.t(lead)) } } }
         (form(p, "/ask", ""))
-        (where_answered(p))
+        (where_answered(l, writer))
         section class="section needs-js" data-question-history hidden aria-labelledby="history-title" {
             div class="section-head" {
                 h2 id="history-title" { (l.t(K::AskHistory)) }
@@ -182,17 +188,38 @@ fn start(p: &Page) -> Markup {
     }
 }
 
-fn where_answered(p: &Page) -> Markup {
-    let local = p.settings.inference == CloudMode::Local;
-    html! {
-        p class="legend" {
-            (icon(if local { "lock" } else { "info" }))
-            span { (p.l.t(if local { K::AskLocalNote } else { K::AskCloudNote })) }
-        }
+/// Who writes the answers, as the asker is told it before asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// A model on the hub.
+    Hub,
+    /// A service that the keeper allowed, perhaps.
+    Service,
+    /// No model is installed: the passages are all that comes.
+    Nobody,
+}
+
+/// Where the models' process does not say in time, a model is taken to be there: the answer itself tells otherwise.
+async fn writer(hub: &Hub, p: &Page) -> Writer {
+    if p.settings.inference != CloudMode::Local {
+        return Writer::Service;
+    }
+    match tokio::time::timeout(MODELS_WITHIN, hub.inference.models()).await {
+        Ok(Ok(models)) if models.is_empty() => Writer::Nobody,
+        _ => Writer::Hub,
     }
 }
 
-fn answered(p: &Page, text: &str, hits: &[Hit], verdict: Verdict, write: bool) -> Markup {
+fn where_answered(l: Language, writer: Writer) -> Markup {
+    let (sign, note) = match writer {
+        Writer::Hub => ("lock", K::AskLocalNote),
+        Writer::Service => ("info", K::AskCloudNote),
+        Writer::Nobody => ("lock", K::AskPassagesNote),
+    };
+    html! { p class="legend" { (icon(sign)) span { (l.t(note)) } } }
+}
+
+fn answered(p: &Page, text: &str, hits: &[Hit], verdict: Verdict, writer: Writer, write: bool) -> Markup {
     let l = p.l;
     html! {
         h1 class="sr" { (l.t(K::AskTitle)) }
@@ -221,7 +248,7 @@ fn answered(p: &Page, text: &str, hits: &[Hit], verdict: Verdict, write: bool) -
                 }
                 p class="legend" data-check hidden[!write] { (icon("info")) span { (l.t(K::AskCheck)) " " span class="unsupported" { (l.t(K::AskUnsupportedLegend)) } } }
             }
-            (where_answered(p))
+            (where_answered(l, writer))
         }
         @if !hits.is_empty() {
             section class="section" aria-labelledby="passages-title" {

@@ -137,27 +137,9 @@ fn figure(p: &Page, key: Count, n: u64) -> Markup {
     html! { p class="figure" { b { (p.l.number(n)) } span { (p.l.count(key, n)) } } }
 }
 
-/// The addresses under which the hub is found, best first: the plain one works on every phone.
-pub(super) fn addresses(p: &Page) -> Vec<String> {
-    let port = if p.facts.port == 80 { String::new() } else { format!(":{}", p.facts.port) };
-    let mut all: Vec<String> = p
-        .facts
-        .addresses
-        .iter()
-        .map(|address| match address {
-            std::net::IpAddr::V4(v4) => format!("http://{v4}{port}"),
-            std::net::IpAddr::V6(v6) => format!("http://[{v6}]{port}"),
-        })
-        .collect();
-    if !p.facts.name.is_empty() {
-        all.push(format!("http://{}.local{port}", p.facts.name));
-    }
-    all
-}
-
 fn share(p: &Page) -> Markup {
     let l = p.l;
-    let all = addresses(p);
+    let all = &p.facts.pages;
     html! {
         @if let Some(first) = all.first() {
             section class="card" aria-labelledby="share-title" {

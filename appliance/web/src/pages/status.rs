@@ -5,7 +5,6 @@ use cairn_store::{Finding, Severity};
 use maud::{Markup, html};
 
 use super::{
-    home::addresses,
     layout::{Place, View},
     library::index_state,
     page::{HubState, Page},
@@ -83,7 +82,8 @@ pub(super) async fn show(State(hub): State<Hub>, p: Page) -> Result<Response, Pr
                 }
                 section class="card stack-s" aria-labelledby="addresses" {
                     h2 id="addresses" { (l.t(K::StatusAddresses)) }
-                    @for address in addresses(&p) { p class="address" { (address) } }
+                    @for address in &p.facts.pages { p class="address" { (address) } }
+                    @if p.facts.pages.is_empty() { p { (l.t(K::StatusOnlyHere)) } }
                 }
             }
             section class="card stack" aria-labelledby="confinement" {

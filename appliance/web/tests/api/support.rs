@@ -53,7 +53,7 @@ impl Host for TestHost {
             started_at_ms: 1_795_183_500_000,
             uptime: Duration::from_secs(61),
             name: "well".into(),
-            addresses: Vec::new(),
+            pages: Vec::new(),
             port: 80,
             board: None,
             connectivity: Connectivity::Local,

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -51,7 +50,7 @@ impl Host for FakeHost {
             started_at_ms: 1_795_183_500_000,
             uptime: Duration::from_secs(3 * 86_400 + 500),
             name: "cairn".into(),
-            addresses: vec![IpAddr::V4(Ipv4Addr::new(192, 168, 1, 20)), IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            pages: vec!["http://192.168.1.20".into(), "http://cairn.local".into()],
             port: self.port,
             board: Some("Raspberry Pi 4 Model B".into()),
             connectivity: self.connectivity,
