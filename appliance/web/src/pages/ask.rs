@@ -248,7 +248,8 @@ fn answered(p: &Page, text: &str, hits: &[Hit], verdict: Verdict, writer: Writer
                 }
                 p class="legend" data-check hidden[!write] { (icon("info")) span { (l.t(K::AskCheck)) " " span class="unsupported" { (l.t(K::AskUnsupportedLegend)) } } }
             }
-            (where_answered(l, writer))
+            // Without a model the card above says so.
+            @if writer != Writer::Nobody { (where_answered(l, writer)) }
         }
         @if !hits.is_empty() {
             section class="section" aria-labelledby="passages-title" {
