@@ -17,6 +17,7 @@ use crate::{
     keeper::Kept,
     machine::{Card, Machine},
     newer_of,
+    serial::plain,
     update::{UPDATES_WITHIN, stays},
     writes::Log,
 };
@@ -41,9 +42,9 @@ pub(crate) enum Phase {
     Flip,
     /// On the way down, and in the boot loader.
     Restart,
-    /// The boot loader has noted the try; the new system starts, up to its page.
+    /// The boot loader has noted the try; the new system starts, up to its hub.
     FirstBoot,
-    /// The page is there; not confirmed yet.
+    /// Its hub has been started: opens the records and proves itself.
     Prove,
     /// Confirmed: written, perhaps not flushed, and what follows.
     Confirm,
@@ -66,7 +67,7 @@ impl Phase {
         match state.trial.filter(|_| state.default == SlotId::A) {
             None if state.default == SlotId::B => Self::Confirm,
             None => mark.before_flip,
-            Some(trial) if trial.tried && mark.new_answers => Self::Prove,
+            Some(trial) if trial.tried && mark.hub_started => Self::Prove,
             Some(trial) if trial.tried => Self::FirstBoot,
             Some(_) if mark.going_down => Self::Restart,
             Some(_) => Self::Flip,
@@ -80,7 +81,8 @@ struct Mark {
     noted: u64,
     before_flip: Phase,
     going_down: bool,
-    new_answers: bool,
+    /// The new system's hub.
+    hub_started: bool,
 }
 
 /// A notice that the hub has acknowledged.
@@ -149,7 +151,7 @@ impl Recording {
                 noted,
                 before_flip: before_flip(&status),
                 going_down: machine.serial().contains("reboot.target"),
-                new_answers: status["running"] == new,
+                hub_started: hub_started(&machine.serial()),
             });
             stays(&status, new).then_some(())
         });
@@ -189,6 +191,12 @@ impl Recording {
     }
 }
 
+/// Whether the console tells that the hub of a system on trial was started.
+fn hub_started(console: &str) -> bool {
+    let trial = console.rsplit_once("cairn: slot=b trial=1").map_or("", |(_, trial)| trial);
+    trial.lines().any(|line| plain(line).contains("Started cairn.service"))
+}
+
 /// Which of what comes before the flip a status tells of.
 fn before_flip(status: &Value) -> Phase {
     let progress = |name: &str| status["progress"][name].as_u64().unwrap_or_default();
@@ -223,4 +231,13 @@ fn phases(log: &Log, at_first: [[u8; 512]; 2], marks: &[Mark]) -> Result<Vec<Opt
             Some(Phase::of(state, mark))
         })
         .collect())
+}
+
+#[test]
+fn the_console_tells_when_the_hub_of_a_system_on_trial_was_started() {
+    let started =
+        "[\u{1b}[0;32m  OK  \u{1b}[0m] Started \u{1b}[0;1;39mcairn.service\u{1b}[0m - Cairn: the hub.\r\n";
+    let before = format!("cairn: slot=a trial=0 copies=10\r\n{started}cairn: slot=b trial=1 copies=11\r\n");
+    assert!(!hub_started(&before), "the old one's is none");
+    assert!(hub_started(&format!("{before}{started}")));
 }
