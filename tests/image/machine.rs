@@ -15,7 +15,7 @@ use cairn_tests::{http, wait};
 use rand::rngs::StdRng;
 use serde_json::Value;
 
-use crate::writes::{self, Lost};
+use crate::writes::{Log, Lost};
 
 /// What a card is larger by than the image, bytes.
 pub(crate) const CARD: u64 = 3 << 30;
@@ -139,7 +139,7 @@ impl Card {
         Machine::start(&disk, name)
     }
 
-    /// Starts the machine and notes what it writes and flushes, so that [`Card::cut`] can be a power cut.
+    /// Starts the machine and notes what it writes and flushes, so that [`Card::cut`] can be a power cut at any of them.
     pub(crate) fn start_noted(&self, name: &str) -> Result<Machine> {
         copy_file(&self.path(), &self.at_switching_on())?;
         File::create(self.writes())?;
@@ -158,11 +158,22 @@ impl Card {
         Machine::start(&disk, name)
     }
 
-    /// After a machine of [`Card::start_noted`] was dropped: what was not flushed is lost, or not.
-    pub(crate) fn cut(&self, chance: &mut StdRng) -> Result<Lost> {
-        let lost = writes::cut(&self.at_switching_on(), &self.writes(), chance)?;
-        std::fs::rename(self.at_switching_on(), self.path())?;
-        Ok(lost)
+    /// What a machine of [`Card::start_noted`] has written so far.
+    pub(crate) fn log(&self) -> Result<Log> {
+        Log::read(&self.writes())
+    }
+
+    /// How long that log is so far, bytes.
+    pub(crate) fn noted(&self) -> Result<u64> {
+        Ok(std::fs::metadata(self.writes())?.len())
+    }
+
+    /// Another card: this one as a power cut after so many entries of its log leaves it.
+    pub(crate) fn cut(&self, log: &Log, after: usize, chance: &mut StdRng) -> Result<(Self, Lost)> {
+        let card = Self { folder: tempfile::TempDir::with_prefix("cairn-card-")? };
+        copy_file(&self.at_switching_on(), &card.path())?;
+        let lost = log.cut(&card.path(), after, chance)?;
+        Ok((card, lost))
     }
 
     fn at_switching_on(&self) -> PathBuf {

@@ -7,6 +7,7 @@ mod keeper;
 mod life;
 mod machine;
 mod powercut;
+mod recording;
 mod repository;
 mod serial;
 #[path = "../browser/session.rs"]
@@ -30,9 +31,14 @@ fn state(generation: u32, default: SlotId, trial: Option<(SlotId, bool)>) -> Boo
 }
 
 fn in_force(card: &Card) -> BootState {
-    let copy = |at| block::decode(&card.read(at, 512).unwrap().try_into().unwrap());
-    let (first, second) = (copy(FIRST), copy(SECOND));
-    first.into_iter().chain(second).max_by_key(|state| state.generation).unwrap_or(BootState::UNREADABLE)
+    let copy = |at| card.read(at, 512).unwrap().try_into().unwrap();
+    newer_of(&[copy(FIRST), copy(SECOND)])
+}
+
+/// What two copies of the boot state say together.
+fn newer_of(copies: &[[u8; 512]; 2]) -> BootState {
+    let whole = copies.iter().filter_map(block::decode);
+    whole.max_by_key(|state| state.generation).unwrap_or(BootState::UNREADABLE)
 }
 
 #[tokio::test]

@@ -171,7 +171,13 @@ async fn one_whose_supervisor_crashes_goes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_cannot_open_its_records_goes_back() {
     let unfit = |version: &str| System::with_fault("database-refuses", version);
-    comes_back("database-refuses", unfit, Some("supervisor"), "cannot be opened", 12.0).await;
+    comes_back("database-refuses", unfit, Some("database"), "cannot be opened", 12.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_whose_hub_cannot_start_goes_back() {
+    let unfit = |version: &str| System::with_fault("hub-cannot-start", version);
+    comes_back("hub-cannot-start", unfit, Some("supervisor"), "cannot be emptied", 5.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{image, releases::Releases, setup, step, test::cargo};
+use crate::{
+    image,
+    releases::{Releases, Unfit},
+    setup, step,
+    test::cargo,
+};
 
 /// Arguments of `cargo xtask powercut`.
 #[derive(Args)]
@@ -27,7 +32,7 @@ pub(crate) struct PowercutArgs {
 /// Builds cards and updates, and cuts. Fails where a card does not come back as it should.
 pub(crate) fn run(args: &PowercutArgs) -> Result<()> {
     setup::test_runner()?;
-    let releases = Releases::prepare(&image::folder(), args.binary.clone(), args.quick)?;
+    let releases = Releases::prepare(&image::folder(), args.binary.clone(), args.quick, Unfit::LeftOut)?;
     // Not by nextest, which ends what takes hours.
     let mut tests = cargo("test");
     tests.args([

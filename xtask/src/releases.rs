@@ -25,6 +25,13 @@ const FOLLOWING: u32 = 2;
 /// Opens keys that sign nothing but tests.
 const PASSPHRASE: &str = "not a secret: keys of a test";
 
+/// Whether systems that must not stay are built as well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    Built,
+    LeftOut,
+}
+
 /// What was prepared.
 pub(crate) struct Releases {
     card: ForQemu,
@@ -34,8 +41,8 @@ pub(crate) struct Releases {
 }
 
 impl Releases {
-    /// Builds all of it in `output`.
-    pub(crate) fn prepare(output: &Path, binary: Option<PathBuf>, quick: bool) -> Result<Self> {
+    /// Builds all of it in `output`, and unfit systems where they are asked for.
+    pub(crate) fn prepare(output: &Path, binary: Option<PathBuf>, quick: bool, unfit: Unfit) -> Result<Self> {
         // As the tests are built, so that nothing is compiled twice.
         let mut build = cargo("test");
         step::show("Building cairn-publish", build.args(["--no-run", "--quiet", "-p", "cairn-publish"]))?;
@@ -73,7 +80,11 @@ impl Releases {
             image::for_qemu(&updates, Some(binary.clone()), quick, Some(version), believed.clone())?;
         }
         write("versions", &versions.join("\n"))?;
-        for fault in fs::read_dir(root().join("tests/image/faults"))? {
+        let faults = match unfit {
+            Unfit::Built => Some(fs::read_dir(root().join("tests/image/faults"))?),
+            Unfit::LeftOut => None,
+        };
+        for fault in faults.into_iter().flatten() {
             let fault = fault?;
             let unfit = OwnArgs { overlay: Some(fault.path()), ..believed.clone() };
             let version = versions.get(1).map(String::as_str);

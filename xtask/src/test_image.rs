@@ -6,7 +6,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{image, releases::Releases, setup, step, test::cargo};
+use crate::{
+    image,
+    releases::{Releases, Unfit},
+    setup, step,
+    test::cargo,
+};
 
 /// Arguments of `cargo xtask test-image`.
 #[derive(Args)]
@@ -24,7 +29,11 @@ pub(crate) struct TestImageArgs {
 /// Builds the hub for the boards, the card of QEMU's machine and what updates it, and boots it.
 pub(crate) fn run(args: &TestImageArgs) -> Result<()> {
     setup::test_runner()?;
-    let releases = Releases::prepare(&image::folder(), args.binary.clone(), args.quick)?;
+    // They take longest to build, and most filters leave them out.
+    let wanted = args.filter.is_empty()
+        || args.filter.iter().any(|name| name.contains("unfit") || name.contains("goes_back"));
+    let unfit = if wanted { Unfit::Built } else { Unfit::LeftOut };
+    let releases = Releases::prepare(&image::folder(), args.binary.clone(), args.quick, unfit)?;
     let mut tests = cargo("nextest");
     // The whole workspace, so that what `cargo xtask test` has compiled fits.
     tests.args(["run", "--workspace", "--test", "image", "--ignore-default-filter"]);

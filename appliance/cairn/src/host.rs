@@ -29,6 +29,8 @@ const ADDRESSES_FRESH: Duration = Duration::from_secs(5);
 
 /// The process around the web part.
 pub(crate) struct ThisHost {
+    /// Of the system that runs.
+    pub(crate) version: String,
     pub(crate) folder: Folder,
     pub(crate) started: Instant,
     pub(crate) started_at_ms: i64,
@@ -165,7 +167,7 @@ impl Host for ThisHost {
             Some(Usage { used: total.saturating_sub(free), total })
         };
         HostFacts {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: self.version.clone(),
             started_at_ms: self.started_at_ms,
             uptime: self.started.elapsed(),
             name: self.name.borrow().clone(),

@@ -35,8 +35,8 @@ fn main() -> ExitCode {
     let data = cli.data.clone().unwrap_or_else(data::default_folder);
     let done = match cli.command {
         Command::Run(arguments) => run::run(data, arguments),
-        Command::Role(RoleCommand::Hub(arguments)) => role::hub::main(data, arguments),
-        Command::Role(RoleCommand::Infer(arguments)) => role::infer::main(&data, &arguments),
+        Command::Role(RoleCommand::Hub(arguments)) => role::ended(role::hub::main(data, arguments)),
+        Command::Role(RoleCommand::Infer(arguments)) => role::ended(role::infer::main(&data, &arguments)),
         Command::Role(RoleCommand::Extract) => return cairn_library::extract::child_main(),
         command => commands::dispatch(data, command),
     };

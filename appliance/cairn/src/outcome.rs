@@ -50,6 +50,11 @@ impl Failure {
         self
     }
 
+    /// What happened, in one sentence.
+    pub(crate) fn happened(&self) -> &str {
+        &self.happened
+    }
+
     #[cfg(test)]
     pub(crate) const fn code(&self) -> Code {
         self.code

@@ -85,6 +85,15 @@ impl Image {
     }
 }
 
+/// The version that people are told: of the card's image, which may carry a number of its own, else the program's.
+pub(crate) fn version(root: &Path) -> String {
+    let release = text(&root.join("usr/lib/os-release")).unwrap_or_default();
+    let value = |key: &str| release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    // Somebody's computer has a version too, and it is none of ours.
+    let of_image = value("VERSION_ID").filter(|_| value("ID") == Some("cairn"));
+    of_image.map_or(env!("CARGO_PKG_VERSION"), |version| version.trim().trim_matches('"')).to_owned()
+}
+
 /// What the boot loader did.
 #[derive(Debug, PartialEq, Eq)]
 struct Started {

@@ -18,7 +18,7 @@ mod watchdog;
 
 pub use cairn_device::board;
 pub use device::DeviceConfig;
-pub use link::{Order, RoleLink};
+pub use link::{Order, RoleLink, last_words};
 pub use message::{DeviceOrder, Role};
 pub use notify::Notify;
 pub use policy::Policy;

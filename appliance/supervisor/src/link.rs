@@ -17,6 +17,27 @@ use crate::{
 /// Orders that may wait for the role to look at them.
 const MAX_ORDERS: usize = 16;
 
+/// No more of a role's last words is kept, characters.
+pub(crate) const LAST_WORDS: usize = 400;
+
+/// Says why a role ends that did not come as far as [`RoleLink::connect`].
+///
+/// # Errors
+/// When the role was not started by the supervisor, has a link already, or the supervisor does not listen.
+pub fn last_words(why: &str) -> io::Result<()> {
+    let stream = spawn::inherited(spawn::CONTROL)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let channel = Channel::<FromRole, ToRole>::new(stream)?;
+        channel.send(&FromRole::LastWords(shortened(why))).await.map_err(io::Error::other)
+    })
+}
+
+/// One line of bounded length.
+pub(crate) fn shortened(words: &str) -> String {
+    words.chars().take(LAST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// What the supervisor wants of a role.
 #[derive(Debug)]
 pub enum Order {
@@ -95,6 +116,14 @@ impl RoleLink {
     /// When the supervisor is gone.
     pub async fn busy(&self, why: &str) -> Result<(), ChannelError> {
         self.sender.send(&FromRole::Busy(why.to_owned())).await
+    }
+
+    /// Says why the role ends. What it says stands beside how it ended, on the page and as the reason why a system did not prove itself.
+    ///
+    /// # Errors
+    /// When the supervisor is gone.
+    pub async fn last_words(&self, why: &str) -> Result<(), ChannelError> {
+        self.sender.send(&FromRole::LastWords(shortened(why))).await
     }
 
     /// Says that the role can do its work.

@@ -83,6 +83,8 @@ pub(crate) enum FromRole {
     Busy(String),
     /// It can do its work.
     Ready,
+    /// It ends, for this reason.
+    LastWords(String),
     /// To [`ToRole::Ping`].
     Pong(u64),
     /// Please start this role anew.

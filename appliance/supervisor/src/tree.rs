@@ -25,6 +25,7 @@ use tokio::{
 
 use crate::{
     device::{Device, DeviceConfig},
+    link::shortened,
     message::{FromRole, Role, ToRole},
     notify::Notify,
     policy::{self, Action, Event, Phase, Policy, State},
@@ -110,6 +111,8 @@ struct Branch {
     spec: RoleSpec,
     state: State,
     running: Option<Running>,
+    /// Why its process is about to end, by its own account.
+    last_words: Option<String>,
     generations: u64,
     killed_at_end: bool,
 }
@@ -170,8 +173,14 @@ impl Tree {
                 .ok()
         });
         let (system, system_news) = started.unzip();
-        let branch =
-            |spec| Branch { spec, state: State::NEW, running: None, generations: 0, killed_at_end: false };
+        let branch = |spec| Branch {
+            spec,
+            state: State::NEW,
+            running: None,
+            last_words: None,
+            generations: 0,
+            killed_at_end: false,
+        };
         let branches = [(Role::Hub, branch(config.hub)), (Role::Infer, branch(config.infer))];
         Self {
             started: Instant::now(),
@@ -307,6 +316,7 @@ impl Tree {
         let running = Running::start(role, branch.generations, &branch.spec, inference, self.news.clone())?;
         tracing::info!(%role, pid = running.pid, "started");
         branch.running = Some(running);
+        branch.last_words = None;
         if role == Role::Infer {
             self.connect_hub();
         }
@@ -377,6 +387,7 @@ impl Tree {
                 }
                 self.tell_status();
             }
+            Heard::Message(FromRole::LastWords(why)) => branch.last_words = Some(shortened(&why)),
             Heard::Message(FromRole::Pong(_)) => self.happens(role, Event::Alive),
             Heard::Message(FromRole::Restart(which)) => {
                 tracing::info!(%role, %which, "a restart was asked for");
@@ -402,6 +413,10 @@ impl Tree {
             Heard::Broken(why) => self.happens(role, Event::Broken(why)),
             Heard::Exited(why) => {
                 branch.running = None;
+                let why = match branch.last_words.take() {
+                    Some(words) => format!("{why}: {words}"),
+                    None => why,
+                };
                 let ending = matches!(branch.state.phase, Phase::Stopping { .. });
                 self.happens(role, Event::Exited(why));
                 self.tell_crashes(role);

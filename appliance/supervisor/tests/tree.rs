@@ -50,13 +50,14 @@ fn main() -> ExitCode {
         ["role", name, folder] => return play(name, Path::new(folder)),
         _ => {}
     }
-    let tests: [(&str, fn() -> Result<(), Failed>); 9] = [
+    let tests: [(&str, fn() -> Result<(), Failed>); 10] = [
         ("both_roles_start_talk_and_are_told", both_roles_start_talk_and_are_told),
         ("a_killed_infer_comes_back_with_a_fresh_channel", || comes_back("infer")),
         ("a_killed_hub_comes_back_with_a_fresh_channel", || comes_back("hub")),
         ("a_role_that_stops_answering_is_killed_and_started_again", a_silent_role_is_started_again),
         ("a_role_that_asks_for_it_is_started_again", a_role_that_asks_is_started_again),
         ("the_hub_ends_before_infer_and_nothing_stays_behind", ends_in_order),
+        ("what_a_failing_role_says_is_known", what_a_failing_role_says_is_known),
         ("a_role_that_does_not_end_is_killed_and_the_end_is_not_clean", a_stubborn_role_is_killed),
         ("roles_do_not_outlive_their_supervisor", roles_do_not_outlive_their_supervisor),
         ("the_watchdog_is_fed_and_disarmed_by_an_orderly_end_alone", the_watchdog_is_fed),
@@ -103,6 +104,11 @@ fn mode(folder: &Path, name: &str) -> String {
 }
 
 fn play(name: &str, folder: &Path) -> ExitCode {
+    if mode(folder, name) == "fail early" {
+        cairn_supervisor::last_words("there is\nno room").unwrap();
+        assert!(cairn_supervisor::last_words("again").is_err(), "the channel was taken twice");
+        return ExitCode::from(1);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let report = ConfinementReport { profile: Profile::Hub, held: vec![], lacking: vec![] };
@@ -111,6 +117,10 @@ fn play(name: &str, folder: &Path) -> ExitCode {
             tokio::spawn(answer(folder.to_owned(), first));
         }
         note(folder, &format!("{name} started {}", std::process::id()));
+        if mode(folder, name) == "fail" {
+            link.last_words(&"much ".repeat(1000)).await.unwrap();
+            return ExitCode::from(3);
+        }
         link.ready().await.unwrap();
         let mut told = false;
         while let Some(order) = orders.recv().await {
@@ -120,6 +130,9 @@ fn play(name: &str, folder: &Path) -> ExitCode {
                 }
                 Order::Inference(stream) => drop(tokio::spawn(ask(folder.to_owned(), stream))),
                 Order::Status(status) => {
+                    for failure in status.roles.iter().filter_map(|role| role.last_failure.as_ref()) {
+                        note(folder, &format!("{name} hears: {failure}"));
+                    }
                     let ready =
                         status.roles.iter().all(|role| role.health == cairn_supervisor::RoleHealth::Ready);
                     if ready && !std::mem::replace(&mut told, true) {
@@ -300,6 +313,16 @@ fn a_role_that_asks_is_started_again() -> Result<(), Failed> {
     let first = tree.pid(1, "infer")?;
     tree.pid(2, "infer")?;
     assert!(gone(first));
+    Ok(())
+}
+
+fn what_a_failing_role_says_is_known() -> Result<(), Failed> {
+    // Of the hub, because infer hears nothing of what happens elsewhere; before and after it is linked.
+    let tree = Running::start_with(&[("infer", "fail early")]);
+    tree.wait_for(1, "hub hears: it ended with code 1: there is no room")?;
+    let tree = Running::start_with(&[("infer", "fail")]);
+    let heard = tree.wait_for(1, "hub hears: it ended with code 3: much much")?;
+    assert!(heard.len() < 500, "{} characters", heard.len());
     Ok(())
 }
 

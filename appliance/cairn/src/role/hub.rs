@@ -38,7 +38,7 @@ use crate::{
     outcome::{Code, Failure, while_doing},
     provisioning::{self, DEFAULT_NAME, Finding, Provisioning},
     serve,
-    system::Image,
+    system::{self, Image},
     updates::{self, HubUpdates, Joint, Place, Proof},
     uplink::{DeviceClock, HubUplink},
 };
@@ -53,6 +53,7 @@ const ADDRESSES_EVERY: Duration = Duration::from_secs(10);
 
 /// What the command line and the provisioning file say together.
 struct Plan {
+    version: String,
     folder: Folder,
     provisioning: Provisioning,
     findings: Vec<Finding>,
@@ -80,6 +81,7 @@ pub(crate) fn main(data: PathBuf, arguments: RunArguments) -> Result<(), Failure
     // Also while it may still be read.
     let captive = arguments.appliance.then(|| captive::read(Path::new("/run"))).flatten();
     let plan = Plan {
+        version: system::version(arguments.system.image.as_deref().unwrap_or(Path::new("/"))),
         name: arguments.name.or_else(|| provisioning.name.clone()).unwrap_or_else(|| DEFAULT_NAME.to_owned()),
         appliance: arguments.appliance,
         captive: captive.map(|(address, _)| address.into()),
@@ -175,11 +177,16 @@ fn empty_temporary(path: &Path) -> Result<(), Failure> {
     std::fs::create_dir(path).map_err(failed)
 }
 
-async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Failure> {
-    let started = Instant::now();
+async fn serve_hub(plan: Plan, report: ConfinementReport) -> Result<(), Failure> {
     let (link, orders) = RoleLink::connect(report).await.map_err(|error| {
         Failure::new(Code::Failed, format!("this part of the hub is started by `cairn run` only: {error}"))
     })?;
+    let served = serve_linked(plan, link.clone(), orders).await;
+    super::ended_with(&link, served).await
+}
+
+async fn serve_linked(mut plan: Plan, link: RoleLink, orders: mpsc::Receiver<Order>) -> Result<(), Failure> {
+    let started = Instant::now();
     let inference = InferenceClient::new();
     let (ending, told_to_end) = watch::channel(false);
     let (tree, tree_status) = watch::channel(None);
@@ -219,6 +226,7 @@ async fn serve_hub(mut plan: Plan, report: ConfinementReport) -> Result<(), Fail
     let reach = Reach::new(bound.clone());
     let (name, name_in_force) = watch::channel(plan.name.clone());
     let host = Arc::new(ThisHost {
+        version: std::mem::take(&mut plan.version),
         folder: plan.folder.clone(),
         started,
         started_at_ms: host::wall_clock_ms(),

@@ -49,7 +49,10 @@ pub(crate) fn main(data: &Path, arguments: &InferArguments) -> Result<(), Failur
     let served = runtime.block_on(async {
         let (link, mut orders) =
             RoleLink::connect(report).await.map_err(while_doing("joining the supervisor"))?;
-        let first = spawn::inherited(spawn::INFERENCE).map_err(while_doing("joining the hub"))?;
+        let first = match spawn::inherited(spawn::INFERENCE).map_err(while_doing("joining the hub")) {
+            Ok(first) => first,
+            Err(failure) => return super::ended_with(&link, Err(failure)).await,
+        };
         link.ready().await.map_err(while_doing("joining the supervisor"))?;
         let mut serving = tokio::spawn(cairn_inference::serve(first, config.clone()));
         loop {

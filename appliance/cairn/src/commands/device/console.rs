@@ -22,6 +22,7 @@ use crate::{
     cli::DeviceArguments,
     data::Folder,
     outcome::Failure,
+    system,
 };
 
 /// How often it looks. A person who plugs in a cable looks up about then.
@@ -62,7 +63,7 @@ fn screen(folder: &Folder, paths: &DeviceArguments) -> Screen {
     }
     let ready = told.is_some();
     let mut screen = Screen {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: system::version(&paths.root),
         ready,
         claim_code: read(&folder.claim_code()).map(|code| code.trim().to_owned()),
         ..Screen::default()
@@ -120,6 +121,7 @@ mod tests {
         let hub = Folder::at(at("data"));
         fs::write(at("run/cairn/trouble"), "Something.\n").unwrap();
         let before = screen(&hub, &paths);
+        assert_eq!(before.version, env!("CARGO_PKG_VERSION"));
         assert!(!before.ready && before.findings.contains(&"Something.".to_owned()));
         let file = AddressFile {
             addresses: vec!["http://10.0.0.9".into(), "http://192.168.73.1".into()],
@@ -130,6 +132,14 @@ mod tests {
         fs::write(hub.address(), serde_json::to_string(&file).unwrap()).unwrap();
         fs::write(hub.claim_code(), "ABCD2345").unwrap();
         fs::write(at("run/cairn/access-point"), "192.168.73.1\nCairn\n").unwrap();
+        // A card may carry a number of its own; what a computer's system says of itself is not the hub's.
+        fs::create_dir_all(at("root/usr/lib")).unwrap();
+        let says = |text: &str| {
+            fs::write(at("root/usr/lib/os-release"), text).unwrap();
+            screen(&hub, &paths).version
+        };
+        assert_eq!(says("ID=debian\nVERSION_ID=\"13\"\n"), env!("CARGO_PKG_VERSION"));
+        assert_eq!(says("NAME=Cairn\nID=cairn\nVERSION_ID=7.8.9\n"), "7.8.9");
         let screen = screen(&hub, &paths);
         assert_eq!(screen.pages.first().unwrap(), "http://192.168.73.1");
         assert_eq!(screen.access_point.as_deref(), Some("Cairn"));
