@@ -7,7 +7,7 @@ use std::{num::NonZero, thread};
 use cairn_tests::simulation::{Report, Sabotage, run};
 
 /// Seeds that once found something, kept for ever.
-const REGRESSIONS: &[u64] = &[607, 21_286];
+const REGRESSIONS: &[u64] = &[607, 6_105, 21_286];
 
 #[test]
 fn a_thousand_seeds_converge() {

@@ -70,6 +70,8 @@ pub struct Report {
     pub records: usize,
     /// From the end of the storm until all was equal.
     pub rest: Duration,
+    /// Rounds over HTTP/2, and over anything else.
+    pub rounds: (usize, usize),
 }
 
 impl fmt::Display for Report {
@@ -188,6 +190,7 @@ pub async fn run(plan: Plan) -> Result<Report> {
     let everything = rest(&hubs).await?;
     (report.rest, report.saved, report.records) = (calm.elapsed(), saved.len(), everything.len());
     report.connections = weather.account();
+    report.rounds = cloud.rounds_by_http()?;
     check::nothing_is_counted_twice(&everything, &saved, &common.assessment, &common.person)?;
 
     let mut rests = Vec::new();

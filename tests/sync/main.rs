@@ -5,6 +5,7 @@
 
 mod deploy;
 mod files;
+mod fill;
 mod records;
 
 use std::time::Duration;
@@ -19,6 +20,8 @@ async fn hubs_and_gateway_converge() {
     println!("{report}");
     assert!(report.saved > 0, "nobody wrote anything");
     assert_eq!(report.connections.1, 0, "connections broke by themselves");
+    let (two, other) = report.rounds;
+    assert!(two > 0 && other == 0, "{two} rounds over HTTP/2, {other} otherwise");
 }
 
 /// Everything breaks, for a while; `cargo xtask chaos --minutes N` goes on for longer.

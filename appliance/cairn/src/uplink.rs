@@ -152,6 +152,7 @@ impl Uplink for HubUplink {
                 Mode::Cloud => UplinkMode::Cloud,
             },
             way: status.ways.way,
+            files_up_to: status.ways.fetch_up_to,
             figures: status.figures,
             last_success_ms: status.last_success_ms.and_then(|ms| i64::try_from(ms).ok()),
             trouble: status.trouble,
@@ -164,7 +165,12 @@ impl Uplink for HubUplink {
         self.sync.now();
     }
 
-    fn set_ways(&self, mode: UplinkMode, way: Way) -> BoxFuture<'static, Result<(), UplinkError>> {
+    fn set_ways(
+        &self,
+        mode: UplinkMode,
+        way: Way,
+        fetch_up_to: u64,
+    ) -> BoxFuture<'static, Result<(), UplinkError>> {
         let sync = self.sync.clone();
         let mode = match mode {
             UplinkMode::Local => Mode::Local,
@@ -172,8 +178,9 @@ impl Uplink for HubUplink {
             UplinkMode::Cloud => Mode::Cloud,
         };
         async move {
-            let ways = Ways { mode, way, ..sync.status().ways };
-            sync.set_ways(ways).await.map_err(|error| UplinkError(error.to_string()))
+            sync.set_ways(Ways { mode, way, fetch_up_to })
+                .await
+                .map_err(|error| UplinkError(error.to_string()))
         }
         .boxed()
     }

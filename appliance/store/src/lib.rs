@@ -34,7 +34,7 @@ pub use accounts::{
 pub use backup::{BackupError, BackupProgress, BackupSummary, MIN_PASSPHRASE, Manifest, Progress, restore};
 pub use clock::{Clocks, SystemClocks};
 pub use error::{Result, StoreError};
-pub use files::{BlobWriter, FileMeta, Garbage};
+pub use files::{BlobPart, BlobWriter, FileMeta, Garbage};
 pub use health::{Health, SupportFacts};
 pub use index::{
     DIMENSIONS, DocumentIndex, IndexProgress, Location, MAX_HITS, MAX_PASSAGE, MAX_PASSAGES, Passage,
@@ -53,6 +53,7 @@ pub use settings::{
 pub use snapshots::{KEPT as SNAPSHOTS_KEPT, Snapshot, SnapshotTaken};
 pub use store::Store;
 pub use sync::{
-    Choice, Fact, LogEntry, OpenConflict, RefusedChange, ScopeChoice, SyncError, SyncFigures, Taken, TakenIn,
+    Choice, Fact, FileState, LogEntry, OpenConflict, RefusedChange, ScopeChoice, SyncError, SyncFigures,
+    Taken, TakenIn,
 };
 pub use viewer::{Action, Part, Viewer};

@@ -91,7 +91,11 @@ async fn identity(body: Bytes) -> Response {
 
 async fn report(Shared(gate): Shared<Gate>) -> Response {
     let gateway = gate.lock().unwrap();
-    let reply = ReportReply { change_key: gateway.wants_key && !gateway.key_used, next_ms: 900_000 };
+    let reply = ReportReply {
+        change_key: gateway.wants_key && !gateway.key_used,
+        next_ms: 900_000,
+        ..ReportReply::default()
+    };
     says(200, serde_json::to_vec(&reply).unwrap())
 }
 

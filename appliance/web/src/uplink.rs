@@ -15,8 +15,13 @@ pub trait Uplink: Send + Sync + 'static {
     /// Asks for a round. Returns at once.
     fn now(&self);
 
-    /// Sets where the records live and when they are exchanged.
-    fn set_ways(&self, mode: UplinkMode, way: Way) -> BoxFuture<'static, Result<(), UplinkError>>;
+    /// Sets where the records live, when they are exchanged, and up to which size files come and go by themselves, in bytes.
+    fn set_ways(
+        &self,
+        mode: UplinkMode,
+        way: Way,
+        files_up_to: u64,
+    ) -> BoxFuture<'static, Result<(), UplinkError>>;
 
     /// Turns a one-time token into this hub's own key at the gateway of this address.
     fn enrol(&self, url: String, token: Secret) -> BoxFuture<'static, Result<(), UplinkError>>;
@@ -64,6 +69,8 @@ pub struct UplinkStatus {
     pub mode: UplinkMode,
     /// When they are exchanged.
     pub way: Way,
+    /// Files up to this size come and go by themselves, in bytes.
+    pub files_up_to: u64,
     /// What is left.
     pub figures: SyncFigures,
     /// When the last round worked, in milliseconds since 1970.
@@ -86,6 +93,7 @@ impl UplinkStatus {
             community: None,
             mode: UplinkMode::default(),
             way: Way::OnDemand,
+            files_up_to: 0,
             figures: SyncFigures::default(),
             last_success_ms: None,
             trouble: None,

@@ -334,8 +334,13 @@ impl Uplink for FakeUplink {
         self.asked.lock().unwrap().push("now".into());
     }
 
-    fn set_ways(&self, mode: UplinkMode, way: Way) -> BoxFuture<'static, Result<(), UplinkError>> {
-        self.asked.lock().unwrap().push(format!("{mode:?} {way:?}"));
+    fn set_ways(
+        &self,
+        mode: UplinkMode,
+        way: Way,
+        files_up_to: u64,
+    ) -> BoxFuture<'static, Result<(), UplinkError>> {
+        self.asked.lock().unwrap().push(format!("{mode:?} {way:?} {files_up_to}"));
         Box::pin(async { Ok(()) })
     }
 
@@ -357,6 +362,7 @@ async fn the_state_of_sharing_stands_on_every_page_and_its_page_tells_more() {
         community: Some("Lower Valley".into()),
         mode: UplinkMode::Hybrid,
         way: Way::Periodic { every_ms: 900_000 },
+        files_up_to: 4 << 20,
         figures: SyncFigures { queue: 2, ..SyncFigures::default() },
         last_success_ms: Some(1_795_183_500_000),
         present: vec!["North bank".into()],
@@ -390,10 +396,12 @@ async fn the_state_of_sharing_stands_on_every_page_and_its_page_tells_more() {
     }
     let asked = || uplink.asked.lock().unwrap().drain(..).collect::<Vec<_>>();
     assert_eq!(world.fill("/sync", &keeper, "/sync/now", &[]).await.location(), "/sync?done=asked");
-    let ways = [("mode", "cloud"), ("way", "periodic"), ("minutes", "5")];
+    let ways = [("mode", "cloud"), ("way", "periodic"), ("minutes", "5"), ("files", "16")];
     assert_eq!(world.fill("/sync", &keeper, "/sync/ways", &ways).await.location(), "/sync?done=saved");
-    let ways = [("mode", "cloud"), ("way", "periodic"), ("minutes", "0")];
-    assert_eq!(world.fill("/sync", &keeper, "/sync/ways", &ways).await.status, 422);
+    for (minutes, files) in [("0", "4"), ("5", "513"), ("5", "-1"), ("5", "")] {
+        let ways = [("mode", "cloud"), ("way", "periodic"), ("minutes", minutes), ("files", files)];
+        assert_eq!(world.fill("/sync", &keeper, "/sync/ways", &ways).await.status, 422, "{minutes} {files}");
+    }
     let token = [("url", "https://gateway.example.org"), ("token", "fresh")];
     assert_eq!(world.fill("/sync", &keeper, "/sync/enrol", &token).await.location(), "/sync?done=enrolled");
     let token = [("url", "https://gateway.example.org"), ("token", "spent")];
@@ -405,7 +413,7 @@ async fn the_state_of_sharing_stands_on_every_page_and_its_page_tells_more() {
         asked(),
         [
             "now",
-            "Cloud Periodic { every_ms: 300000 }",
+            "Cloud Periodic { every_ms: 300000 } 16000000",
             "https://gateway.example.org fresh",
             "https://gateway.example.org spent"
         ]
@@ -446,4 +454,106 @@ async fn a_keeper_says_which_projects_are_shared() {
     let scopes = world.store.sync_scopes(&viewer).await.unwrap();
     let chosen: Vec<_> = scopes.iter().map(|scope| (scope.project, scope.chosen)).collect();
     assert_eq!(chosen, [(projects[0], true), (projects[1], false)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_elsewhere_can_be_asked_for() {
+    let mut two = Two::new().await;
+    let content = vec![7; 5_000_000];
+    let mut writer = two.other.blob_writer(content.len() as u64).unwrap();
+    writer.write(&content).unwrap();
+    let blob = writer.finish().unwrap();
+    let pairs = [
+        ("title", Value::from("Map of the valley")),
+        ("file", blob.to_string().into()),
+        ("file_name", "map.png".into()),
+        ("media_type", "image/png".into()),
+        ("size", Value::Int(content.len() as i64)),
+    ];
+    let document = two.other.create(&ALL, Kind::Document, None, fields(&pairs), None).await.unwrap().id;
+    two.exchange().await;
+    let path = format!("/library/{document}");
+
+    // A hub that shares with nobody has no way to it.
+    let page = two.world.get(&path, &[("cookie", &two.keeper)]).await;
+    assert!(page.body.contains("not connected to a gateway"), "{}", page.body);
+    let status = UplinkStatus {
+        state: UplinkState::Idle,
+        gateway: Some("https://gateway.example.org".into()),
+        files_up_to: 4 << 20,
+        ..UplinkStatus::alone()
+    };
+    let uplink = Arc::new(FakeUplink { status: Mutex::new(status), asked: Mutex::default() });
+    two.world.hub = two.world.hub.clone().with_uplink(Arc::clone(&uplink) as _);
+    two.world.router = router(two.world.hub.clone());
+    for (language, direction) in LANGUAGES {
+        let page = two.world.get(&path, &[("accept-language", language)]).await;
+        assert_eq!(page.status, 200);
+        check(&path, &page, language, direction);
+    }
+    // Whoever is not known is asked to sign in; nothing is asked for in their name.
+    let page = two.world.get(&path, &[]).await;
+    let html = page.html();
+    assert!(select(&html, "form[action$='/fetch']").is_empty());
+    assert!(
+        select(&html, &format!("a[href^='/api/v1/files/{document}']")).is_empty(),
+        "there is nothing to open"
+    );
+    assert!(page.body.contains("5 MB"), "{}", page.body);
+    let refused = two.world.get(&format!("/api/v1/files/{document}"), &[]).await;
+    assert_eq!(refused.status, 404);
+    assert!(refused.body.contains("file-elsewhere"), "{}", refused.body);
+
+    let fetch = format!("{path}/fetch");
+    assert_eq!(two.world.fill(&path, &two.keeper, &fetch, &[]).await.location(), path);
+    assert_eq!(uplink.asked.lock().unwrap().drain(..).collect::<Vec<_>>(), ["now"]);
+    assert_eq!(two.world.store.sync_missing_files(0, 10).await.unwrap(), [(blob, 5_000_000)]);
+    let page = two.world.get(&path, &[("cookie", &two.keeper)]).await;
+    check(&path, &page, "en", "ltr");
+    assert!(page.body.contains("0 B of 5 MB have come"), "{}", page.body);
+
+    // Half of it, then the rest; the page says so.
+    let mut part = two.world.store.blob_part(blob, 5_000_000).unwrap();
+    part.write(&content[..2_500_000]).unwrap();
+    drop(part);
+    let page = two.world.get(&path, &[("cookie", &two.keeper)]).await;
+    assert!(page.body.contains("2.5 MB of 5 MB have come"), "{}", page.body);
+    let mut part = two.world.store.blob_part(blob, 5_000_000).unwrap();
+    part.write(&content[2_500_000..]).unwrap();
+    assert!(part.finish().unwrap());
+    let page = two.world.get(&path, &[("cookie", &two.keeper)]).await;
+    assert!(select(&page.html(), "#elsewhere").is_empty());
+    assert!(!select(&page.html(), &format!("a[href='/api/v1/files/{document}']")).is_empty());
+    assert!(two.world.store.sync_missing_files(0, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_who_stays_one_here_only_because_nobody_else_is_is_named() {
+    let mut two = Two::new().await;
+    let keeper = two.world.viewer(&two.keeper).await.person().unwrap();
+    two.exchange().await;
+    let page = two.world.get("/sync", &[("cookie", &two.keeper)]).await;
+    assert!(select(&page.html(), ".flash.warn").is_empty(), "{}", page.body);
+    // Somebody elsewhere takes the role away from the only keeper of this hub.
+    two.other.update(&ALL, keeper, fields(&[("role", "guest".into())]), None, None).await.unwrap();
+    two.exchange().await;
+    let name = two.world.store.get(&ALL, keeper).await.unwrap().text("name").to_owned();
+    for (language, direction) in LANGUAGES {
+        let headers = [("cookie", two.keeper.as_str()), ("accept-language", language)];
+        let page = two.world.get("/sync", &headers).await;
+        check("/sync", &page, language, direction);
+        let html = page.html();
+        let said: Vec<String> =
+            select(&html, ".flash.warn").iter().map(|flash| flash.text().collect()).collect();
+        assert_eq!(said.len(), 1, "{language}: {}", page.body);
+        assert!(said[0].contains(&name), "{language}: {said:?}");
+    }
+    // Who is not a keeper is not told about others.
+    let page = two.world.get("/sync", &[]).await;
+    assert!(select(&page.html(), ".flash.warn").is_empty());
+    // With another keeper the demotion takes effect, and nothing is said any more.
+    let second = two.world.join(&two.keeper, "keeper", "Luis", "luis").await;
+    two.exchange().await;
+    let page = two.world.get("/sync", &[("cookie", &second)]).await;
+    assert!(select(&page.html(), ".flash.warn").is_empty(), "{}", page.body);
 }

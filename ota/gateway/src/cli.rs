@@ -13,6 +13,7 @@ use cairn_gateway::{
     serve::serve,
     store::{hubs, records},
 };
+use cairn_record_api::cors::Allowed;
 use cairn_sync::{CommunityId, RecordId};
 use clap::{Args, Parser, Subcommand};
 use tokio::{
@@ -110,6 +111,21 @@ struct Bounds {
     /// Held streams.
     #[arg(long, default_value_t = 20_000)]
     streams: usize,
+    /// An origin whose pages may use the record API from a browser, for example https://pages.example.org; once for each.
+    /// Where none is given, those in the variable CAIRN_GATEWAY_ORIGINS, parted by commas.
+    #[arg(long = "allow-origin")]
+    allow_origins: Vec<String>,
+}
+
+/// The origins on the command line, or those in the environment.
+fn trusted(given: Vec<String>) -> anyhow::Result<Allowed> {
+    let origins = if given.is_empty() {
+        let said = std::env::var("CAIRN_GATEWAY_ORIGINS").unwrap_or_default();
+        said.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(str::to_owned).collect()
+    } else {
+        given
+    };
+    Allowed::new(origins).map_err(anyhow::Error::msg)
 }
 
 #[derive(Subcommand)]
@@ -194,7 +210,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             let listener =
                 TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
             let limits = Limits { in_flight: bounds.in_flight, streams: bounds.streams, ..Limits::default() };
-            run_instance(listener, &database.url()?, bounds.connections, limits).await?;
+            let trusted = trusted(bounds.allow_origins)?;
+            run_instance(listener, &database.url()?, bounds.connections, limits, trusted).await?;
         }
         Verb::Community(Community::Add { database, name }) => {
             let db = Db::connect(&database.url()?, 1).await?;
@@ -226,10 +243,11 @@ async fn run_instance(
     database: &str,
     connections: u32,
     limits: Limits,
+    trusted: Allowed,
 ) -> anyhow::Result<()> {
     let db = Db::connect(database, connections).await?;
     let drain = CancellationToken::new();
-    let service = Service::start(db, limits, drain.clone()).await?;
+    let service = Service::start(db, limits, trusted, drain.clone()).await?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -265,11 +283,12 @@ async fn dev(listen: SocketAddr) -> anyhow::Result<()> {
     println!("gateway   http://{address}");
     println!("token     {}", token.reveal());
     println!("fleet     http://{address}/fleet   maintainer / {password}");
+    println!("a hub     cairn enrol http://{address} {} --plain-loopback --data FOLDER", token.reveal());
     println!(
         "another token: cairn-gateway token enrol {community} --database '{}'",
         cluster.url("cairn_app")
     );
-    run_instance(listener, &cluster.url("cairn_app"), 24, Limits::default()).await?;
+    run_instance(listener, &cluster.url("cairn_app"), 24, Limits::default(), Allowed::default()).await?;
     drop(cluster);
     Ok(())
 }

@@ -19,6 +19,8 @@ pub struct Limits {
     pub in_flight: usize,
     /// Held streams.
     pub streams: usize,
+    /// Files that clients bring at once. Each keeps a place in `in_flight` as long as the client's network takes.
+    pub uploads: usize,
     /// Requests of one party per second, in the long run.
     pub per_second: f64,
     /// Requests of one party at once.
@@ -34,6 +36,7 @@ impl Default for Limits {
         Self {
             in_flight: 128,
             streams: 20_000,
+            uploads: 16,
             per_second: 5.0,
             burst: 60.0,
             calls_per_second: 20.0,
@@ -52,6 +55,7 @@ pub struct Gate {
     limits: Limits,
     in_flight: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
     buckets: Arc<Mutex<HashMap<Uuid, Bucket>>>,
 }
 
@@ -72,6 +76,7 @@ impl Gate {
             limits,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             streams: Arc::new(Semaphore::new(limits.streams)),
+            uploads: Arc::new(Semaphore::new(limits.uploads)),
             buckets: Arc::default(),
         }
     }
@@ -90,6 +95,14 @@ impl Gate {
     /// [`TooMuch`].
     pub fn hold(&self) -> Result<OwnedSemaphorePermit, TooMuch> {
         Arc::clone(&self.streams).try_acquire_owned().map_err(|_| TooMuch(60))
+    }
+
+    /// A place among the files that clients bring.
+    ///
+    /// # Errors
+    /// [`TooMuch`].
+    pub fn upload(&self) -> Result<OwnedSemaphorePermit, TooMuch> {
+        Arc::clone(&self.uploads).try_acquire_owned().map_err(|_| TooMuch(10))
     }
 
     /// Counts a request of a party.

@@ -36,12 +36,15 @@ pub struct Seen {
     pub version: u64,
     /// Counts comings and goings of hubs.
     pub comings: u64,
+    /// Counts files that somebody began to wait for, and those that came.
+    pub files: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Notice {
     Version(CommunityId, u64),
     Coming(CommunityId),
+    Files(CommunityId),
 }
 
 /// The watches of one instance.
@@ -75,6 +78,11 @@ impl Live {
     /// A hub of the community came or went.
     pub fn coming(&self, community: CommunityId) {
         self.offer(Notice::Coming(community));
+    }
+
+    /// Somebody of the community waits for a file, or one that was waited for is here.
+    pub fn files(&self, community: CommunityId) {
+        self.offer(Notice::Files(community));
     }
 
     fn offer(&self, notice: Notice) {
@@ -123,6 +131,9 @@ impl Live {
         let (Some(community), Some(what)) = (community, parts.next()) else { return };
         match what.parse::<u64>() {
             Ok(version) => self.take(community, |sender| raise(sender, version)),
+            Err(_) if what == "files" => {
+                self.take(community, |sender| sender.send_modify(|seen| seen.files += 1))
+            }
             Err(_) => self.take(community, |sender| sender.send_modify(|seen| seen.comings += 1)),
         }
     }
@@ -179,7 +190,7 @@ async fn tell(db: Db, mut waiting: mpsc::Receiver<Notice>) {
 }
 
 fn payloads(notices: impl Iterator<Item = Notice>) -> Vec<String> {
-    let mut newest: BTreeMap<CommunityId, (u64, bool)> = BTreeMap::new();
+    let mut newest: BTreeMap<CommunityId, (u64, bool, bool)> = BTreeMap::new();
     for notice in notices {
         match notice {
             Notice::Version(community, version) => {
@@ -187,16 +198,20 @@ fn payloads(notices: impl Iterator<Item = Notice>) -> Vec<String> {
                 entry.0 = entry.0.max(version);
             }
             Notice::Coming(community) => newest.entry(community).or_default().1 = true,
+            Notice::Files(community) => newest.entry(community).or_default().2 = true,
         }
     }
     let mut payloads = vec![String::new()];
-    for (community, (version, coming)) in newest {
+    for (community, (version, coming, files)) in newest {
         let mut lines = String::new();
         if version > 0 {
             lines.push_str(&format!("{community} {version}\n"));
         }
         if coming {
             lines.push_str(&format!("{community} coming\n"));
+        }
+        if files {
+            lines.push_str(&format!("{community} files\n"));
         }
         match payloads.last_mut() {
             Some(last) if last.len() + lines.len() <= MAX_PAYLOAD => last.push_str(&lines),
@@ -216,6 +231,8 @@ mod tests {
         let community = CommunityId::new();
         let one = payloads((1..=9).map(|version| Notice::Version(community, version)));
         assert_eq!(one, [format!("{community} 9\n")]);
+        let all = [Notice::Files(community), Notice::Coming(community), Notice::Files(community)];
+        assert_eq!(payloads(all.into_iter()), [format!("{community} coming\n{community} files\n")]);
         let many = payloads((0..1_000).map(|_| Notice::Version(CommunityId::new(), 1)));
         assert!(many.len() > 1);
         assert!(many.iter().all(|payload| payload.len() <= MAX_PAYLOAD));

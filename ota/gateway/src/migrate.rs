@@ -15,6 +15,7 @@ use crate::{
 const STEPS: &[(&str, &str)] = &[
     ("0001_start", include_str!("../migrations/0001_start.sql")),
     ("0002_record_api", include_str!("../migrations/0002_record_api.sql")),
+    ("0003_wanted", include_str!("../migrations/0003_wanted.sql")),
 ];
 
 /// The schema that this binary needs.

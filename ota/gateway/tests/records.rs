@@ -225,6 +225,7 @@ async fn the_api_describes_itself_and_knows_its_limits() {
     for (path, item) in paths {
         for method in item.as_object().unwrap().keys() {
             let path = path.replace("{id}", &RecordId::new().to_string());
+            let path = path.replace("{document}", &RecordId::new().to_string());
             let method: Method = method.to_uppercase().parse().unwrap();
             let (status, json) =
                 caller.send(method.clone(), path.strip_prefix("/api/v1").unwrap(), Some(json!({}))).await;

@@ -1,11 +1,13 @@
-//! The HTTP API of records, defined once: routes, requests, answers, schemas, problems and limits. The hub's `web` serves it
+//! The HTTP API of records and their files, defined once: routes, requests, answers, schemas, problems and limits. The hub's `web` serves it
 //! from its store, the gateway from PostgreSQL; each says with [`Server`] whose records a request may see and change.
 //!
 //! Stands on `sync` (kinds, checks, what is shown of a record). It knows no database and does no I/O.
 
 #![forbid(unsafe_code)]
 
+pub mod cors;
 pub mod extract;
+pub mod files;
 pub mod openapi;
 pub mod problem;
 pub mod query;
@@ -22,7 +24,7 @@ use cairn_sync::{
 use futures::future::BoxFuture;
 
 pub use problem::{FieldError, Problem, ProblemKind};
-pub use records::{created_with, made, parse_fields, routes};
+pub use records::{created_with, made, parse_fields};
 
 /// Largest body of a request, in bytes: every field of a record at its limit, as JSON.
 pub const MAX_BODY: usize = 2 << 20;
@@ -31,7 +33,7 @@ pub const MAX_BODY: usize = 2 << 20;
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, Problem>>;
 
 /// The records as whoever sent a request may see and change them. What they may not see does not exist for them.
-pub trait Records: Send + Sync {
+pub trait Records: files::Files {
     /// How many living records of each kind there are.
     fn counts(&self) -> Answer<'_, BTreeMap<Kind, u64>>;
     /// One page of a list.
@@ -60,6 +62,11 @@ pub trait Records: Send + Sync {
     fn restore(&self, id: RecordId, change: Option<ChangeId>) -> Answer<'_, Record>;
     /// One page of a record's changes, newest first.
     fn history(&self, id: RecordId, after: Option<Cursor>, limit: u16) -> Answer<'_, Page<HistoryEntry>>;
+}
+
+/// The routes, with their descriptions.
+pub fn routes<S: Server + Clone + 'static>() -> utoipa_axum::router::OpenApiRouter<S> {
+    records::routes().merge(files::file_routes())
 }
 
 /// A server of the record API.

@@ -23,8 +23,8 @@ use crate::{
     query::{ApiQuery, Pairs},
 };
 
-/// The routes, with their descriptions.
-pub fn routes<S: Server + Clone + 'static>() -> OpenApiRouter<S> {
+/// The routes of records, with their descriptions.
+pub(crate) fn routes<S: Server + Clone + 'static>() -> OpenApiRouter<S> {
     OpenApiRouter::new()
         .routes(routes!(counts))
         .routes(routes!(list, create))

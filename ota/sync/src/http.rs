@@ -34,7 +34,7 @@ pub use protocol::Speaks;
 pub use time::TimeStatement;
 
 use crate::{
-    HubId,
+    BlobId, HubId,
     checksum::Checksum,
     id::CommunityId,
     record::RecordState,
@@ -102,6 +102,8 @@ pub const MAX_BACKUP: u64 = 2 * 1024 * 1024 * 1024;
 /// Largest piece of a file in one request, in bytes: what a broken connection can cost is bounded by what the gateway
 /// stores as it comes, not by this.
 pub const MAX_PIECE: u64 = 64 * 1024 * 1024;
+/// Most files that a hub waits for, and that a gateway asks for in one answer.
+pub const MAX_WANTED: usize = 64;
 /// Longest name of a hub in bytes.
 pub const MAX_NAME: usize = 100;
 /// Longest version text in bytes.
@@ -229,6 +231,8 @@ pub enum Event {
     Newer(u64),
     /// Hubs that hold a stream now, all of them.
     Present(Vec<Neighbour>),
+    /// Somebody waits for a file that the gateway has not got, or one that was waited for is there now: report, and look.
+    Files,
     /// Nothing; so that silence means that the connection is dead.
     Beat,
     /// The gateway goes away in an orderly way: connect again, to another instance.
@@ -424,4 +428,8 @@ pub struct ReportReply {
     pub change_key: bool,
     /// Milliseconds until the next report is wanted.
     pub next_ms: u64,
+    /// Files that somebody in the community waits for and that the gateway has not got, at most [`MAX_WANTED`]: a hub that has
+    /// one of a document that it shares brings it, whatever its size.
+    #[serde(default)]
+    pub wanted: Vec<BlobId>,
 }

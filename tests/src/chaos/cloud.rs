@@ -26,6 +26,8 @@ use crate::{environment, wait};
 
 /// How long a process may take to come up on a busy machine.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
+/// An origin whose pages may use the gateways' record API.
+pub const TRUSTED_ORIGIN: &str = "https://pages.example.org";
 /// The configuration that is tested is the one that is shipped.
 const BALANCER: &str = include_str!("../../../ota/gateway/deploy/haproxy.cfg");
 
@@ -194,6 +196,17 @@ impl Cloud {
         [&self.to_balancer, &self.to_database].into_iter().chain(self.instances.iter().map(|i| &i.before))
     }
 
+    /// Rounds that came to HAProxy over HTTP/2, and those that came another way.
+    ///
+    /// # Errors
+    /// When its log cannot be read.
+    pub fn rounds_by_http(&self) -> Result<(usize, usize)> {
+        let log = fs::read_to_string(self.folder.join("haproxy.log"))?;
+        let rounds = log.lines().filter(|line| line.ends_with(" POST /v1/sync"));
+        let (two, other): (Vec<_>, Vec<_>) = rounds.partition(|line| line.starts_with("HTTP/2"));
+        Ok((two.len(), other.len()))
+    }
+
     /// What a query gives, as its owner sees it: one line for each row, columns parted by `|`.
     ///
     /// # Errors
@@ -238,6 +251,7 @@ async fn serve(way: &Path, log: &Path) -> Result<(Child, Beyond)> {
         let errors = fs::File::options().create(true).append(true).open(log)?;
         let mut command = Command::new(environment::gateway()?);
         command.args(["serve", "--listen", "127.0.0.1:0"]).env("CAIRN_GATEWAY_DATABASE", &database);
+        command.env("CAIRN_GATEWAY_ORIGINS", TRUSTED_ORIGIN);
         command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         Ok(command.kill_on_drop(true).spawn()?)
     };
@@ -288,6 +302,9 @@ fn configure(folder: &Path, instances: usize) -> Result<()> {
                     text += &format!("    server s{number} unix@{}\n", socket.display());
                 }
             }
+        } else if words == "mode http" {
+            // What was asked, and by which version of HTTP.
+            text += "    mode http\n    log stdout format raw local0\n    log-format \"%HV %HM %HP\"\n";
         } else if words.starts_with("maxconn ") {
             // The shipped number needs more descriptors than a developer's shell may have.
             text += "    maxconn 500\n";

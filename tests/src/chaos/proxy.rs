@@ -29,6 +29,8 @@ const REACH: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Weather {
     calm: AtomicBool,
+    /// What a connection may bring down before it is cut, and what all may together; none: as much as they like.
+    ration: Mutex<Option<(u64, u64)>>,
     dice: Mutex<SmallRng>,
     connections: AtomicU64,
     broken: AtomicU64,
@@ -41,7 +43,8 @@ impl Weather {
     pub fn new(seed: u64) -> Arc<Self> {
         let dice = Mutex::new(SmallRng::seed_from_u64(seed));
         let [connections, broken, carried] = [(); 3].map(|()| AtomicU64::new(0));
-        Arc::new(Self { calm: AtomicBool::new(true), dice, connections, broken, carried })
+        let (calm, ration) = (AtomicBool::new(true), Mutex::default());
+        Arc::new(Self { calm, ration, dice, connections, broken, carried })
     }
 
     /// From now on connections break.
@@ -52,6 +55,12 @@ impl Weather {
     /// From now on new connections stay whole.
     pub fn calm(&self) {
         self.calm.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on each new connection is cut after it has brought `each` bytes down; when all of them may have brought `all`
+    /// together, further ones are refused.
+    pub fn ration(&self, each: u64, all: u64) {
+        *self.ration.lock().unwrap_or_else(PoisonError::into_inner) = Some((each, all));
     }
 
     /// Connections, and those of them that were refused, cut or held.
@@ -68,6 +77,12 @@ impl Weather {
 
     fn fate(&self) -> Fate {
         self.connections.fetch_add(1, Ordering::SeqCst);
+        if let Some((each, all)) = self.ration.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            self.broken.fetch_add(1, Ordering::SeqCst);
+            let bytes = (*each).min(*all);
+            *all -= bytes;
+            return if bytes == 0 { Fate::Refused } else { Fate::Cut(Place { upwards: false, bytes }) };
+        }
         if self.calm.load(Ordering::SeqCst) {
             return Fate::Whole;
         }

@@ -526,6 +526,7 @@ impl World {
             enrolled.retired = true;
             scopes.clone_from(&enrolled.scopes);
         }
+        self.all_are_late(old);
         self.gateway.enrol(id, scopes);
         for change in lost {
             // Unless it took effect, or another card has it too.
@@ -547,15 +548,21 @@ impl World {
             return;
         }
         let Some(hub) = self.hubs.get_mut(at) else { return };
-        let Some(enrolled) = self.gateway.hubs.get_mut(&hub.card.hub) else { return };
-        hub.late = true;
-        if enrolled.scopes.remove(&scope) {
-            return;
+        let id = hub.card.hub;
+        let Some(enrolled) = self.gateway.hubs.get_mut(&id) else { return };
+        if !enrolled.scopes.remove(&scope) {
+            enrolled.scopes.insert(scope);
+            // Newly chosen or chosen again: what was known before may have been forgotten meanwhile.
+            enrolled.floor = 0;
+            hub.card.cursors.entry(scope).or_default();
         }
-        enrolled.scopes.insert(scope);
-        // Newly chosen or chosen again: what was known before may have been forgotten meanwhile.
-        enrolled.floor = 0;
-        hub.card.cursors.entry(scope).or_default();
+        self.all_are_late(id);
+    }
+
+    /// What the gateway keeps for an identity has changed: for every card that has it, the copies of a card included, something of
+    /// what it knew may be forgotten from here on.
+    fn all_are_late(&mut self, id: HubId) {
+        self.hubs.iter_mut().filter(|hub| hub.card.hub == id).for_each(|hub| hub.late = true);
     }
 
     fn heal(&mut self) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cairn_sync::{BlobId, Kind};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     db::{
@@ -55,6 +55,17 @@ impl Store {
         })
         .await
         .map_err(|_| crate::StoreError::Closed)??;
+        let files = self.inner.files.clone();
+        self.write(Lane::Index, move |desk| {
+            // What has come of a file that no document names any more, and of one that came another way.
+            for blob in files.on_their_way()? {
+                if !is_named(desk.connection, &blob)? || files.size(&blob)?.is_some() {
+                    files.forget_part(&blob)?;
+                }
+            }
+            Ok(())
+        })
+        .await?;
         let mut total = Garbage::default();
         for slice in found.chunks(SLICE) {
             let slice = slice.to_vec();
@@ -72,13 +83,7 @@ fn sweep(desk: &Desk<'_>, found: &[(BlobId, u64)], grace_ms: i64) -> Result<Garb
     let mut garbage = Garbage::default();
     for (blob, size) in found {
         let name = blob.to_string();
-        let used: bool = desk
-            .connection
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM lookup WHERE kind = ?1 AND name = 'file' AND value = ?2)",
-            )?
-            .query_row(params![kind_code(Kind::Document), name], |row| row.get(0))?;
-        if used || is_fresh(desk, blob) {
+        if is_named(desk.connection, blob)? || is_fresh(desk, blob) {
             desk.connection.prepare_cached("DELETE FROM orphans WHERE blob = ?1")?.execute([&name])?;
             continue;
         }
@@ -103,6 +108,13 @@ fn sweep(desk: &Desk<'_>, found: &[(BlobId, u64)], grace_ms: i64) -> Result<Garb
         }
     }
     Ok(garbage)
+}
+
+/// Whether a living document names the file.
+pub(crate) fn is_named(connection: &Connection, blob: &BlobId) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM lookup WHERE kind = ?1 AND name = 'file' AND value = ?2)";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row(params![kind_code(Kind::Document), blob.to_string()], |row| row.get(0))?)
 }
 
 fn is_fresh(desk: &Desk<'_>, blob: &BlobId) -> bool {

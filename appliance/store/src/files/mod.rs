@@ -1,14 +1,18 @@
 //! Files by content: `blobs/ab/cdef…`, named by BLAKE3, written once and never changed.
 //!
 //! A file is there under its name whole or not at all: it is written under `blobs/tmp/`, made durable, renamed, and its
-//! folder made durable. What a power cut leaves in `blobs/tmp/` goes at the next start. A file that no living document
+//! folder made durable. What a power cut leaves in `blobs/tmp/` goes at the next start; what is fetched from the gateway under
+//! `blobs/part/` goes on. A file that no living document
 //! refers to for [`GRACE_MS`] is removed; the check and the removal happen on the writing thread, where a document that
 //! would refer to it is made too.
 
 mod garbage;
+mod part;
 mod writer;
 
 pub use garbage::Garbage;
+pub(crate) use garbage::is_named;
+pub use part::BlobPart;
 pub use writer::BlobWriter;
 
 use std::{
@@ -63,6 +67,7 @@ impl Files {
         let files = Self { dir: dir.to_owned(), disk, fresh: Arc::default() };
         files.disk.remove_dir(&files.temporary())?;
         files.disk.make_dir(&files.temporary())?;
+        files.make_parts()?;
         Ok(files)
     }
 
@@ -95,6 +100,19 @@ impl Files {
             std::io::ErrorKind::NotFound => StoreError::BlobMissing,
             _ => StoreError::io("opening", &path, error),
         })
+    }
+
+    /// Makes a whole file durable and gives it its name.
+    fn settle(&self, file: &File, path: &Path, blob: &BlobId) -> Result<()> {
+        let place = self.path(blob);
+        self.disk.sync(file, path)?;
+        if let Some(folder) = place.parent()
+            && !folder.exists()
+        {
+            self.disk.make_dir(folder)?;
+            self.disk.sync_dir(&self.dir)?;
+        }
+        self.disk.rename(path, &place)
     }
 
     fn remember(&self, blob: BlobId) {

@@ -67,20 +67,11 @@ impl BlobWriter {
     /// [`StoreError::DiskFull`] and [`StoreError::ReadOnly`] when the disk is; nothing is left behind then.
     pub fn finish(mut self) -> Result<BlobId> {
         let blob = BlobId::from_bytes(*self.hasher.finalize().as_bytes());
-        let place = self.files.path(&blob);
         self.files.remember(blob);
         if self.files.size(&blob)? == Some(self.written) {
             return Ok(blob);
         }
-        let disk = self.files.disk.clone();
-        disk.sync(&self.file, &self.path)?;
-        if let Some(folder) = place.parent()
-            && !folder.exists()
-        {
-            disk.make_dir(folder)?;
-            disk.sync_dir(self.files.dir())?;
-        }
-        disk.rename(&self.path, &place)?;
+        self.files.settle(&self.file, &self.path, &blob)?;
         self.pending = false;
         Ok(blob)
     }

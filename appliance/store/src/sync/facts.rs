@@ -30,10 +30,12 @@ pub enum Fact {
     TimeFloor,
     /// Whether projects are synchronised where nobody chose.
     EveryProject,
+    /// Files that somebody asked for although they are larger than what comes by itself.
+    WantedFiles,
 }
 
 impl Fact {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Enrolment => "sync_enrolment",
             Self::Begun => "sync_begun",
@@ -42,6 +44,7 @@ impl Fact {
             Self::Ways => "sync_ways",
             Self::TimeFloor => "time_floor",
             Self::EveryProject => "sync_every_project",
+            Self::WantedFiles => "sync_wanted_files",
         }
     }
 }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use cairn_sync::{
     checksum::Checksum,
     round::Nonsense,
-    wire::{Reply, Request, ScopeId},
+    wire::{Cursor, Reply, Request, ScopeId},
 };
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
 
 pub use conflicts::{Choice, OpenConflict};
 pub use facts::Fact;
+pub use files::FileState;
 pub use log::{LogEntry, RefusedChange, SyncFigures};
 pub use scopes::ScopeChoice;
 
@@ -108,6 +109,14 @@ impl Store {
             intake::reply(desk, &asked, reply)
         });
         Ok(done.await??)
+    }
+
+    /// Up to where each chosen scope is known.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn sync_cursors(&self) -> Result<BTreeMap<ScopeId, Cursor>> {
+        self.ask(scopes::cursors).await
     }
 
     /// What each chosen scope adds up to here.

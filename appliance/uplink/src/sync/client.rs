@@ -229,11 +229,30 @@ impl Client {
     }
 
     /// An answer whose body is read by the caller; only its head has a deadline here.
-    pub(super) async fn stream(&self, path: &str, range: Option<u64>) -> Result<Response, ClientError> {
+    /// `range` is the first and the last byte that are wanted.
+    pub(super) async fn stream(
+        &self,
+        path: &str,
+        range: Option<(u64, u64)>,
+    ) -> Result<Response, ClientError> {
         let mut builder = self.begin(Method::GET, path);
-        if let Some(from) = range {
-            builder = builder.header(header::RANGE, format!("bytes={from}-"));
+        if let Some((first, last)) = range {
+            builder = builder.header(header::RANGE, format!("bytes={first}-{last}"));
         }
+        self.begun(builder).await
+    }
+
+    /// A packed body for a stream of frames.
+    pub(super) async fn frames(&self, path: &str, body: &impl Serialize) -> Result<Response, ClientError> {
+        let packed = pack::pack(body).map_err(unpacked)?;
+        let mut builder = self.begin(Method::POST, path).header(header::CONTENT_TYPE, CBOR);
+        if let Some(encoding) = packed.encoding {
+            builder = builder.header(header::CONTENT_ENCODING, encoding);
+        }
+        self.begun(builder.body(packed.bytes)).await
+    }
+
+    async fn begun(&self, builder: reqwest::RequestBuilder) -> Result<Response, ClientError> {
         let response = tokio::time::timeout(WHOLE, builder.send())
             .await
             .map_err(|_| failed(Failure::Unreachable, None, None))?

@@ -9,18 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cairn_store::{Fact, LogEntry, Store, SyncError, SyncFigures, TakenIn};
+use cairn_store::{Fact, Store, SyncFigures};
 use cairn_sync::{
     backoff::Backoff,
     http::Event,
-    session::{Command, Failure, Input, Session, Stop, Way, Why},
-    wire::MAX_RECORDS,
+    session::{Command, Input, Session, Stop, Way, Why},
 };
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
     BestTime, Client, ClientError, Enrolment, GatewayUrl, Mode, SystemClock, Transport, Ways, enrol, events,
-    files, random, report, time,
+    files, random, report,
+    status::{State, Status},
 };
 
 /// Wishes that may wait; more of them say nothing new.
@@ -30,51 +30,6 @@ const WISHES: usize = 16;
 const STREAM_AGAIN: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(300));
 /// A live hub whose stream is down asks this often by itself, in milliseconds.
 const POLL_MS: u64 = 60_000;
-/// How often the gateway is asked for the time.
-const TIME_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
-/// Rounds in a row that go on at once because a scope did not add up. After that it waits for its time: a scope that
-/// never adds up must not be read over and over.
-const HEALING_ROUNDS: u32 = 2;
-/// What synchronisation is doing, for pages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// The hub is not enrolled with a gateway.
-    NotEnrolled,
-    /// It is enrolled, and its keeper wants to work without the gateway.
-    Local,
-    /// Nothing to do until the next event.
-    Idle,
-    /// A round is under way.
-    Busy,
-    /// The last round failed; another one follows by itself.
-    Waiting,
-    /// It stopped until a person does something; why, in words.
-    Stopped(String),
-}
-
-/// Where synchronisation stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// What it does.
-    pub state: State,
-    /// The gateway's address, where the hub is enrolled.
-    pub gateway: Option<String>,
-    /// The community's name.
-    pub community: Option<String>,
-    /// When and how.
-    pub ways: Ways,
-    /// What is left.
-    pub figures: SyncFigures,
-    /// When the last round worked, by the best known time, in milliseconds since 1970.
-    pub last_success_ms: Option<u64>,
-    /// Why the last round failed, where it did.
-    pub trouble: Option<String>,
-    /// Whether a held stream stands.
-    pub live: bool,
-    /// Hubs that hold a stream too, by name.
-    pub present: Vec<String>,
-}
-
 enum Wish {
     Round(Why),
     Reload,
@@ -200,19 +155,21 @@ impl Sync {
     }
 }
 
-struct Loop {
-    store: Store,
-    name: String,
-    system: Option<Arc<dyn SystemClock>>,
-    clock: Arc<BestTime>,
-    began: Instant,
-    told: watch::Sender<Status>,
-    healing: u32,
-    asked_time: Option<Instant>,
-    exchange: files::Exchange,
-    reports: report::Reports,
+/// Everything that the loop knows beyond the store.
+pub(super) struct Loop {
+    pub(super) store: Store,
+    pub(super) name: String,
+    pub(super) system: Option<Arc<dyn SystemClock>>,
+    pub(super) clock: Arc<BestTime>,
+    pub(super) began: Instant,
+    pub(super) told: watch::Sender<Status>,
+    /// Rounds in a row in which a scope did not add up.
+    pub(super) healing: u32,
+    pub(super) asked_time: Option<Instant>,
+    pub(super) exchange: files::Exchange,
+    pub(super) reports: report::Reports,
     /// The gateway wants this hub to change its key.
-    change_key: bool,
+    pub(super) change_key: bool,
 }
 
 /// What woke the loop.
@@ -222,6 +179,8 @@ enum Woken {
     Changed,
     Event(Event),
     StreamEnded,
+    /// A run of the exchange of files is over.
+    Files,
 }
 
 /// What came of one life of a session.
@@ -251,12 +210,13 @@ impl Loop {
         }
     }
 
-    fn tell(&self, state: State) {
+    pub(super) fn tell(&self, state: State) {
         self.told.send_modify(|status| status.state = state);
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// Milliseconds since the start.
+    pub(super) fn now(&self) -> u64 {
+        since(self.began)
     }
 
     async fn figures(&self) {
@@ -267,6 +227,7 @@ impl Loop {
 
     /// One life of a session: until the enrolment, the ways or the identity change.
     async fn serve(&mut self, wished: &mut mpsc::Receiver<Wish>) -> Result<Next, Trouble> {
+        self.exchange.stop();
         let ways = self.store.sync_fact::<Ways>(Fact::Ways).await?.unwrap_or_default();
         let enrolment = self.store.sync_fact::<Enrolment>(Fact::Enrolment).await?;
         self.told.send_modify(|status| {
@@ -323,10 +284,10 @@ impl Loop {
             let due = self.exchange.due().map_or(due, |files| Some(due.map_or(files, |due| due.min(files))));
             let input = match self.wake(due, wished, &mut changes, &mut events, &mut stream).await {
                 Woken::Time if self.exchange.due().is_some_and(|due| due <= self.now()) => {
-                    let now = self.now();
-                    self.exchange.run(client, &self.store, ways, now).await;
+                    self.exchange.start(client, &self.store, ways);
                     continue;
                 }
+                Woken::Files => continue,
                 Woken::Time if session.next_tick().is_none_or(|due| due > self.now()) => {
                     next_poll = self.now().saturating_add(POLL_MS);
                     Input::Wanted(Why::Newer)
@@ -355,6 +316,12 @@ impl Loop {
                         // The gateway is there again: what failed before is no reason to wait any longer.
                         _ if first => Input::Wanted(Why::Reconnected),
                         Event::Newer(_) => Input::Wanted(Why::Newer),
+                        Event::Files => {
+                            // What is wanted is said in the answer to a report, which follows a round.
+                            self.reports.ask();
+                            self.exchange.changed();
+                            Input::Wanted(Why::Newer)
+                        }
                         Event::Present(_) | Event::Beat | Event::Drain => continue,
                     }
                 }
@@ -409,14 +376,14 @@ impl Loop {
     }
 
     async fn wake(
-        &self,
+        &mut self,
         due: Option<u64>,
         wished: &mut mpsc::Receiver<Wish>,
         changes: &mut broadcast::Receiver<cairn_store::RecordChanged>,
         events: &mut mpsc::Receiver<Event>,
         stream: &mut Option<tokio::task::JoinHandle<()>>,
     ) -> Woken {
-        let now = self.now();
+        let (now, began) = (self.now(), self.began);
         let timer = async {
             match due {
                 Some(due) => tokio::time::sleep(Duration::from_millis(due.saturating_sub(now))).await,
@@ -437,97 +404,17 @@ impl Loop {
             () = timer => Woken::Time,
             Some(event) = events.recv() => Woken::Event(event),
             () = ended => Woken::StreamEnded,
+            () = self.exchange.ended(|| since(began)) => Woken::Files,
             changed = changes.recv() => match changed {
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => Woken::Changed,
                 Err(broadcast::error::RecvError::Closed) => Woken::Wish(None),
             },
         }
     }
+}
 
-    /// One round and what belongs to it. An error is the store's; everything else is for the session.
-    async fn round(&mut self, client: &Client, enrolment: &Enrolment, ways: Ways) -> Result<Input, Trouble> {
-        self.tell(State::Busy);
-        let began = Instant::now();
-        self.keep_time(client, enrolment).await;
-        let request = self.store.sync_request(random()?, MAX_RECORDS).await?;
-        let up = request.changes.len();
-        let outcome = match client.round(&request).await {
-            Ok(reply) => match self.store.sync_take_in(reply).await {
-                Ok(TakenIn::Done(taken)) => Ok(taken),
-                // Nothing is under way that it could answer: as if nothing had come.
-                Ok(TakenIn::Stale) => {
-                    Err((Failure::Nonsense, "the answer belongs to another request".to_owned()))
-                }
-                Err(SyncError::Nonsense(nonsense)) => Err((Failure::Nonsense, nonsense.to_string())),
-                Err(SyncError::Store(error)) => return Err(error.into()),
-            },
-            Err(error) => Err((error.failure(), error.to_string())),
-        };
-        let mut entry = LogEntry {
-            at_ms: i64::try_from(self.clock.now_ms()).unwrap_or(i64::MAX),
-            up: u32::try_from(up).unwrap_or(u32::MAX),
-            took_ms: u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX),
-            ..LogEntry::default()
-        };
-        let input = match outcome {
-            Ok(taken) => {
-                entry.down = u32::try_from(taken.records).unwrap_or(u32::MAX);
-                entry.worked = true;
-                if !taken.healed.is_empty() {
-                    let scopes: Vec<String> = taken.healed.iter().map(ToString::to_string).collect();
-                    entry.note = format!("did not add up and is read again: {}", scopes.join(", "));
-                    tracing::warn!(note = entry.note, "checksums differ");
-                    self.healing += 1;
-                } else if !taken.more {
-                    self.healing = 0;
-                }
-                if taken.refused > 0 {
-                    entry.note = format!("{} changes were refused and lie aside", taken.refused);
-                }
-                let now = self.clock.now_ms();
-                self.told.send_modify(|status| {
-                    status.last_success_ms = Some(now);
-                    status.trouble = None;
-                });
-                if taken.answered > 0 || taken.records > 0 {
-                    self.exchange.changed();
-                }
-                if !taken.more {
-                    let now = self.now();
-                    self.exchange.run(client, &self.store, ways, now).await;
-                    self.change_key |= self.reports.send(client, &self.store, &self.name, now).await;
-                }
-                let again = !taken.healed.is_empty() && self.healing <= HEALING_ROUNDS;
-                Input::Done { more: taken.more || again }
-            }
-            Err((failure, why)) => {
-                self.told.send_modify(|status| status.trouble = Some(why.clone()));
-                entry.note = why;
-                Input::Failed(failure)
-            }
-        };
-        // An idle hub's log would be full of rounds in which nothing happened, and its card would wear.
-        if up > 0 || entry.down > 0 || !entry.worked || !entry.note.is_empty() {
-            self.store.sync_log_add(entry).await?;
-        }
-        Ok(input)
-    }
-
-    /// Asks for the time now and then. Without an answer everything goes on with what is known.
-    async fn keep_time(&mut self, client: &Client, enrolment: &Enrolment) {
-        if self.asked_time.is_some_and(|at| at.elapsed() < TIME_EVERY) {
-            return;
-        }
-        match time::ask(client, &self.store, &self.clock, &enrolment.time_key).await {
-            Ok(unix_ms) => {
-                self.asked_time = Some(Instant::now());
-                if let Some(system) = &self.system {
-                    system.learnt(unix_ms);
-                }
-            }
-            Err(error) => tracing::debug!(%error, "the gateway did not say what time it is"),
-        }
-    }
+fn since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn hold(client: &Client, tell: &mpsc::Sender<Event>) -> tokio::task::JoinHandle<()> {
@@ -554,11 +441,14 @@ fn chance() -> Result<u64, ClientError> {
 
 /// What ends a session's life.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(super) enum Trouble {
+    /// The store's.
     #[error(transparent)]
     Store(#[from] cairn_store::StoreError),
+    /// Nothing that the gateway said.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// In words.
     #[error("{0}")]
     Said(String),
 }

@@ -8,7 +8,10 @@ mod driver;
 mod enrol;
 mod events;
 mod files;
+mod fill;
 mod report;
+mod rounds;
+mod status;
 mod time;
 
 use cairn_sync::{
@@ -19,8 +22,9 @@ use cairn_sync::{
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError, GatewayUrl, Transport, UrlError, http_client};
-pub use driver::{Running, State, Status, Sync};
+pub use driver::{Running, Sync};
 pub use enrol::{EnrolError, enrol};
+pub use status::{State, Status};
 pub use time::{BestTime, SystemClock};
 
 /// With which gateway a hub is enrolled. Kept by the store; never shown.

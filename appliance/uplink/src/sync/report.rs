@@ -15,11 +15,22 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// Sends a report where it is time for one, `now` in milliseconds. Without an answer it is tried again later. Says
-    /// whether the gateway wants the hub to change its key.
-    pub(super) async fn send(&mut self, client: &Client, store: &Store, name: &str, now: u64) -> bool {
+    /// The gateway has something to say in its answer.
+    pub(super) const fn ask(&mut self) {
+        self.due = None;
+    }
+
+    /// Sends a report where it is time for one, `now` in milliseconds. Without an answer it is tried again later. Gives what
+    /// the gateway wants of the hub.
+    pub(super) async fn send(
+        &mut self,
+        client: &Client,
+        store: &Store,
+        name: &str,
+        now: u64,
+    ) -> Option<ReportReply> {
         if self.due.is_some_and(|due| due > now) {
-            return false;
+            return None;
         }
         let reply = send(client, store, name).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the gateway did not hear how the hub is");
@@ -28,7 +39,7 @@ impl Reports {
         // Where a key is to be changed, the answer may get lost: it is asked for again soon.
         let next = if reply.change_key { AGAIN_MS } else { reply.next_ms.max(AGAIN_MS) };
         self.due = Some(now.saturating_add(next));
-        reply.change_key
+        Some(reply)
     }
 }
 

@@ -46,8 +46,8 @@ const MIRROR_PATH: &str = "/updates/mirror/{folder}/{name}";
 
 /// Routes that move files, or wait for a model to be loaded: with limits and deadlines of their own.
 const TRANSFERS: [(Method, &str); 7] = [
-    (Method::POST, "/api/v1/files"),
-    (Method::PUT, "/api/v1/files/{document}"),
+    (Method::POST, cairn_record_api::files::UPLOAD_PATH),
+    (Method::PUT, cairn_record_api::files::FILE_PATH),
     (Method::POST, "/api/v1/models"),
     (Method::POST, "/api/v1/models/{name}/load"),
     (Method::POST, "/api/v1/backup"),
@@ -73,8 +73,6 @@ fn documented() -> OpenApiRouter<Hub> {
         .routes(routes!(accounts::change_own_password))
         .routes(routes!(accounts::set_password))
         .merge(cairn_record_api::routes())
-        .routes(routes!(files::upload))
-        .routes(routes!(files::download, files::replace))
         .routes(routes!(search::search))
         .routes(routes!(search::passage))
         .routes(routes!(search::progress))

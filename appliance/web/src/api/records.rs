@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 
 use axum::http::request::Parts;
 use cairn_record_api::{Answer, Records, Server};
-use cairn_store::{Cursor, HistoryEntry, ListQuery, Page, Record, Store, StoreError, Viewer};
+use cairn_store::{Cursor, HistoryEntry, ListQuery, Page, Record, StoreError, Viewer};
 use cairn_sync::{ChangeId, Fields, Kind, RecordId};
 use futures::TryFutureExt;
 
 use crate::{hub::Hub, problem::Problem, session::Identity};
 
-/// The store as one viewer may use it.
-struct Seen {
-    store: Store,
-    viewer: Viewer,
+/// The hub as one viewer may use it.
+pub(super) struct Seen {
+    pub(super) hub: Hub,
+    pub(super) viewer: Viewer,
 }
 
 impl Server for Hub {
     fn open<'a>(&'a self, request: &'a Parts) -> Answer<'a, Box<dyn Records>> {
         let viewer = request.extensions.get::<Identity>().map(|identity| identity.viewer.clone());
-        let seen = Seen { store: self.store.clone(), viewer: viewer.unwrap_or_else(Viewer::anonymous) };
+        let seen = Seen { hub: self.clone(), viewer: viewer.unwrap_or_else(Viewer::anonymous) };
         Box::pin(async move { Ok(Box::new(seen) as Box<dyn Records>) })
     }
 }
@@ -31,15 +31,15 @@ fn answer<'a, T>(call: impl Future<Output = Result<T, StoreError>> + Send + 'a) 
 
 impl Records for Seen {
     fn counts(&self) -> Answer<'_, BTreeMap<Kind, u64>> {
-        answer(self.store.counts(&self.viewer))
+        answer(self.hub.store.counts(&self.viewer))
     }
 
     fn list(&self, query: ListQuery) -> Answer<'_, Page<Record>> {
-        answer(self.store.list(&self.viewer, query))
+        answer(self.hub.store.list(&self.viewer, query))
     }
 
     fn get(&self, id: RecordId) -> Answer<'_, Record> {
-        answer(self.store.get(&self.viewer, id))
+        answer(self.hub.store.get(&self.viewer, id))
     }
 
     fn create(
@@ -49,7 +49,7 @@ impl Records for Seen {
         fields: Fields,
         change: Option<ChangeId>,
     ) -> Answer<'_, Record> {
-        answer(self.store.create(&self.viewer, kind, project, fields, change))
+        answer(self.hub.store.create(&self.viewer, kind, project, fields, change))
     }
 
     fn update(
@@ -59,18 +59,18 @@ impl Records for Seen {
         base: Option<u64>,
         change: Option<ChangeId>,
     ) -> Answer<'_, Record> {
-        answer(self.store.update(&self.viewer, id, fields, base, change))
+        answer(self.hub.store.update(&self.viewer, id, fields, base, change))
     }
 
     fn delete(&self, id: RecordId, change: Option<ChangeId>) -> Answer<'_, ()> {
-        answer(self.store.delete(&self.viewer, id, change))
+        answer(self.hub.store.delete(&self.viewer, id, change))
     }
 
     fn restore(&self, id: RecordId, change: Option<ChangeId>) -> Answer<'_, Record> {
-        answer(self.store.restore_record(&self.viewer, id, change))
+        answer(self.hub.store.restore_record(&self.viewer, id, change))
     }
 
     fn history(&self, id: RecordId, after: Option<Cursor>, limit: u16) -> Answer<'_, Page<HistoryEntry>> {
-        answer(self.store.history(&self.viewer, id, after, limit))
+        answer(self.hub.store.history(&self.viewer, id, after, limit))
     }
 }

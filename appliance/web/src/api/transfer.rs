@@ -121,11 +121,7 @@ where
     match tokio::time::timeout(PIECE_WITHIN, body.next()).await {
         Ok(Some(Ok(piece))) => Ok(Some(piece)),
         Ok(None) => Ok(None),
-        Ok(Some(Err(error))) => {
-            Err(Problem::new(ProblemKind::Malformed, format!("the upload broke off: {error}"))
-                .kept("Nothing was saved, and what had arrived was removed.")
-                .next("Check the connection and send it again."))
-        }
+        Ok(Some(Err(error))) => Err(cairn_record_api::files::broke_off(&error.to_string()).into()),
         Err(_) => Err(Problem::new(
             ProblemKind::TooSlow,
             format!("nothing arrived for {} seconds", PIECE_WITHIN.as_secs()),

@@ -234,7 +234,7 @@ pub(super) async fn mirror(
     })
     .await?
     .map_err(|_| none())?;
-    let mut response = files::part_of(file, size, &headers)?;
+    let mut response = files::in_parts(file, size, &headers)?;
     let found = response.headers_mut();
     found.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     found.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));

@@ -14,6 +14,7 @@ use crate::{
 
 /// Largest body of an ordinary request, in bytes.
 pub(crate) use cairn_record_api::MAX_BODY;
+pub(crate) use cairn_record_api::files::announced_length;
 
 pub(super) async fn announced(request: Request, next: Next) -> Response {
     let length = announced_length(request.headers());
@@ -22,9 +23,4 @@ pub(super) async fn announced(request: Request, next: Next) -> Response {
             .into_response();
     }
     next.run(request).await
-}
-
-/// What the header `Content-Length` says.
-pub(crate) fn announced_length(headers: &axum::http::HeaderMap) -> Option<u64> {
-    headers.get(axum::http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

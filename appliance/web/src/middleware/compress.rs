@@ -3,6 +3,7 @@
 //! on them, the form token, is masked anew each time.
 
 use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
+use cairn_record_api::files::NeverCompress;
 use tower_http::{
     CompressionLevel,
     compression::{
@@ -10,10 +11,6 @@ use tower_http::{
         predicate::{Predicate, SizeAbove},
     },
 };
-
-/// Put into a response's extensions: its body must not be compressed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NeverCompress;
 
 /// Smaller bodies fit one packet anyway.
 const SMALLEST: u64 = 860;

@@ -19,7 +19,8 @@ use axum::{Router, middleware::from_fn_with_state};
 use tower::ServiceBuilder;
 
 pub(crate) use body_limit::{MAX_BODY, announced_length};
-pub(crate) use compress::NeverCompress;
+/// Put into a response's extensions: its body must not be compressed.
+pub(crate) use cairn_record_api::files::NeverCompress;
 
 use crate::{hub::Hub, pages};
 

@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 use cairn_library::Progress;
-use cairn_store::{Action, DocumentIndex, ListQuery, Record, StoredPassage};
+use cairn_store::{Action, DocumentIndex, FileState, ListQuery, Record, StoredPassage};
 use cairn_sync::{Kind, RecordId};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -200,6 +200,8 @@ pub(super) async fn show(
         _ => Vec::new(),
     };
     let file = format!("/api/v1/files/{id}");
+    let stands = hub.store.file_state(&p.viewer, id).await?;
+    let is_here = stands == FileState::Here;
     let total = if let DocumentIndex::Indexed { passages, .. } = index { passages } else { 0 };
     let last = passages.last().map_or(0, |passage| passage.ordinal);
     let title = document.text("title").to_owned();
@@ -208,13 +210,16 @@ pub(super) async fn show(
         div class="page-head" {
             div {
                 h1 dir="auto" { (title) }
-                p class="meta" { (byline(l, &names, &document)) (sync_badge(&p, &document)) (index_badge(&p, &index)) }
+                p class="meta" { (byline(l, &names, &document)) (sync_badge(&p, &document)) @if is_here { (index_badge(&p, &index)) } }
             }
-            div class="actions" {
-                (button(&file, "file", l.t(K::DocumentOpen), true))
-                (button(&format!("{file}?download=1"), "download", l.t(K::DocumentDownload), false))
+            @if is_here {
+                div class="actions" {
+                    (button(&file, "file", l.t(K::DocumentOpen), true))
+                    (button(&format!("{file}?download=1"), "download", l.t(K::DocumentDownload), false))
+                }
             }
         }
+        (elsewhere(&p, id, stands))
         p class="presence" id="presence" hidden {}
         div class="columns" {
             div {
@@ -225,7 +230,8 @@ pub(super) async fn show(
                         @if total > 0 { span class="quiet small" { (l.count(Count::DocumentPassages, total)) } }
                     }
                     div id="passages" data-live="quiet" {
-                        (text_of(&p, &index, &passages))
+                        @if is_here || total > 0 { (text_of(&p, &index, &passages)) }
+                        @else { p class="quiet" { (l.t(K::DocumentTextElsewhere)) } }
                     }
                     @if total > 0 {
                         p class="actions section" {
@@ -253,6 +259,51 @@ pub(super) async fn show(
         }
     };
     Ok(p.show(&View::new(&title, Place::Library).live("document").about(id), body))
+}
+
+/// What is said of a file that is not here, and the way to ask for it.
+fn elsewhere(p: &Page, id: RecordId, stands: FileState) -> Markup {
+    let FileState::Elsewhere { size, came, wanted } = stands else { return html! {} };
+    let l = p.l;
+    let comes = size <= p.sync.files_up_to;
+    html! {
+        section class="card stack" aria-labelledby="elsewhere" {
+            h2 id="elsewhere" { (icon("info")) " " (l.t(K::DocumentElsewhere)) }
+            p { (l.with(K::DocumentElsewhereText, &[("size", &l.size(size))])) }
+            @if !p.sync.enrolled() {
+                p { (l.t(K::DocumentElsewhereAlone)) }
+            } @else if wanted {
+                p { (l.with(K::DocumentFetching, &[("came", &l.size(came)), ("size", &l.size(size))])) }
+                progress max=(size) value=(came.min(size)) aria-labelledby="elsewhere" {}
+            } @else if comes {
+                p { (l.t(K::DocumentElsewhereSoon)) }
+            } @else {
+                p { (l.t(K::DocumentElsewhereLarge)) }
+                @if p.viewer.is_signed_in() {
+                    form method="post" action=(format!("/library/{id}/fetch")) {
+                        (forms::hidden(&p.csrf, &Shown::empty()))
+                        button class="button primary" { (icon("download")) (l.t(K::DocumentFetch)) }
+                    }
+                } @else {
+                    p { a href="/sign-in" { (l.t(K::DocumentElsewhereSignIn)) } }
+                }
+            }
+        }
+    }
+}
+
+/// Somebody asks for a file that is not here.
+pub(super) async fn fetch(
+    State(hub): State<Hub>,
+    p: Page,
+    Path(id): Path<RecordId>,
+    _sent: forms::Form,
+) -> Result<Response, Problem> {
+    let state = hub.store.want_file(&p.viewer, id).await?;
+    if let (FileState::Elsewhere { .. }, Some(uplink)) = (state, hub.uplink.as_deref()) {
+        uplink.now();
+    }
+    Ok(p.go(&format!("/library/{id}"), ""))
 }
 
 fn index_badge(p: &Page, index: &DocumentIndex) -> Markup {

@@ -61,6 +61,7 @@ pub(crate) fn routes() -> Router<Hub> {
         .route("/library", get(library::list))
         .route("/library/{id}", get(library::show))
         .route("/library/{id}/edit", get(library::edit).post(library::update))
+        .route("/library/{id}/fetch", post(library::fetch))
         .route("/library/{id}/delete", post(library::delete))
         .route("/search", get(ask::search))
         .route("/ask", get(ask::ask))

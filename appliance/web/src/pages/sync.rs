@@ -25,6 +25,9 @@ const SHOWN: u16 = 30;
 /// Longest and shortest time between two exchanges, in minutes.
 const MINUTES: std::ops::RangeInclusive<u64> = 1..=1440;
 const MINUTE_MS: u64 = 60_000;
+/// The largest file that comes by itself can be set to this many megabytes.
+const MEGABYTES: std::ops::RangeInclusive<u64> = 0..=512;
+const MEGABYTE: u64 = 1_000_000;
 /// Longest address and token, in characters.
 const MAX_LINE: usize = 300;
 
@@ -80,6 +83,7 @@ fn of_ways(status: &UplinkStatus) -> Shown {
     };
     shown.form.set("way", way);
     shown.form.set("minutes", minutes.to_string());
+    shown.form.set("files", (status.files_up_to / MEGABYTE).to_string());
     shown
 }
 
@@ -204,6 +208,7 @@ fn ways_form(p: &Page, shown: &Shown) -> Markup {
                 (Field::new(l, shown, "mode", K::SyncMode).needed().show(&FieldKind::Radio(&modes)))
                 (Field::new(l, shown, "way", K::SyncWay).needed().show(&FieldKind::Radio(&ways)))
                 (Field::new(l, shown, "minutes", K::SyncMinutes).hint(K::SyncMinutesRange).needed().show(&FieldKind::Line("number", "off")))
+                (Field::new(l, shown, "files", K::SyncFiles).hint(K::SyncFilesRange).needed().show(&FieldKind::Line("number", "off")))
                 div class="actions" { button class="button primary" { (l.t(K::Save)) } }
             }
         }
@@ -324,9 +329,9 @@ pub(super) async fn now(State(hub): State<Hub>, p: Page, _sent: Form) -> Result<
 pub(super) async fn ways(State(hub): State<Hub>, p: Page, sent: Form) -> Result<Response, Problem> {
     let uplink = uplink(&hub, &p)?;
     match read_ways(p.l, &sent) {
-        Ok((mode, way)) => {
+        Ok((mode, way, files_up_to)) => {
             uplink
-                .set_ways(mode, way)
+                .set_ways(mode, way, files_up_to)
                 .await
                 .map_err(|error| Problem::new(ProblemKind::Unavailable, error.0))?;
             Ok(p.go("/sync", "saved"))
@@ -338,7 +343,7 @@ pub(super) async fn ways(State(hub): State<Hub>, p: Page, sent: Form) -> Result<
     }
 }
 
-fn read_ways(l: Language, sent: &Form) -> Result<(UplinkMode, Way), Errors> {
+fn read_ways(l: Language, sent: &Form) -> Result<(UplinkMode, Way, u64), Errors> {
     let choice = |name: &str| Errors::from([(name.to_owned(), l.t(K::FieldNotAChoice).to_owned())]);
     let mode = [UplinkMode::Local, UplinkMode::Hybrid, UplinkMode::Cloud]
         .into_iter()
@@ -354,7 +359,9 @@ fn read_ways(l: Language, sent: &Form) -> Result<(UplinkMode, Way), Errors> {
         }
         _ => return Err(choice("way")),
     };
-    Ok((mode, way))
+    let megabytes = sent.get("files").parse::<u64>().ok().filter(|size| MEGABYTES.contains(size));
+    let wrong = || Errors::from([("files".to_owned(), l.t(K::SyncFilesRange).to_owned())]);
+    Ok((mode, way, megabytes.ok_or_else(wrong)? * MEGABYTE))
 }
 
 /// Which projects are shared. Only what the page showed is changed.

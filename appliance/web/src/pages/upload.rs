@@ -5,14 +5,16 @@ use axum::{
     extract::{Multipart, State, multipart::Field},
     response::{IntoResponse, Response},
 };
+use cairn_record_api::files::NewFile;
 use cairn_sync::RecordId;
+use futures::StreamExt;
 
 use super::{
     page::{Page, see},
     settings::keepers_only,
 };
 use crate::{
-    api::{self, files::NewFile},
+    api,
     hub::Hub,
     problem::{Problem, ProblemKind},
 };
@@ -84,7 +86,8 @@ pub(super) async fn documents(
             project,
             media_type,
         };
-        let received = api::files::receive(&hub, &p.viewer, file, None, None, field).await?;
+        let pieces = field.map(|piece| piece.map_err(|error| error.body_text()));
+        let received = api::files::receive(&hub, &p.viewer, file, None, None, Box::pin(pieces)).await?;
         added += 1;
         last = Some(received.record.id);
     }

@@ -247,7 +247,7 @@ pub(super) fn hub(session: &Session, fleet: &Fleet, hub: &Hub) -> Markup {
             div { dt { "Version" } dd { (hub.software) } }
             div { dt { "Waiting" } dd { (hub.queue) } }
             div.warn[hub.conflicts > 0] { dt { "Conflicts" } dd { (hub.conflicts) } }
-            div { dt { "Refused" } dd { (hub.refused) } }
+            div.warn[hub.refused > 0] { dt { "Refused" } dd { (hub.refused) } }
         }
         section {
             h2 { "Sync log" }
@@ -292,7 +292,7 @@ pub(super) fn hub(session: &Session, fleet: &Fleet, hub: &Hub) -> Markup {
                 p.muted {
                     @if hub.keys == 1 { "One key is stored" } @else { (hub.keys) " keys are stored" } ", hashed. "
                     @if hub.changes_key { "The hub takes a new key with its next report; the old one works until then." }
-                    @if hub.every_project { " It may have every project." } @else { " It may have chosen projects." }
+                    @if hub.every_project { " The hub may have every project." } @else { " The hub may have only the projects that were chosen for it." }
                 }
                 form.line method="post" action={ (action) "/rotate" } { (token(session)) button { "Ask for a new key" } }
                 form.line method="post" action={ (action) "/retire" } {

@@ -1,7 +1,7 @@
 //! Large files by content (S6): `Range` to go on with a download, `Content-Range` to go on with an upload.
 
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::{Path, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -15,6 +15,7 @@ use futures::StreamExt;
 use super::{
     DEADLINE, Shared,
     answer::{Failed, Shown},
+    ask_for,
 };
 use crate::store::{
     Refused,
@@ -59,7 +60,10 @@ pub(super) async fn get(
     let place = service.gate.enter()?;
     let blob = id(&hash)?;
     let stored = blobs::stored(&service.db, &who, blob).await?.filter(|stored| stored.complete);
-    let size = stored.ok_or(Refused::Missing("file"))?.size;
+    let Some(Stored { size, .. }) = stored else {
+        ask_for(&service.db, &service.live, who.community, blob).await?;
+        return Err(Refused::Missing("file").into());
+    };
     let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     let (start, end) = match range.map(|text| parse_range(text, size)) {
         None => (0, size),
@@ -69,33 +73,18 @@ pub(super) async fn get(
             return Ok((StatusCode::RANGE_NOT_SATISFIABLE, content).into_response());
         }
     };
-    let pieces = async_stream::stream! {
-        let _place = place;
-        let mut at = start;
-        while at < end {
-            match blobs::read(&service.db, &who, blob, at).await {
-                Ok(mut piece) if !piece.is_empty() => {
-                    piece.truncate(usize::try_from(end - at).unwrap_or(usize::MAX));
-                    at += piece.len() as u64;
-                    yield Ok(Bytes::from(piece));
-                }
-                Ok(_) => {
-                    yield Err(std::io::Error::other("the file ends early"));
-                    return;
-                }
-                Err(error) => {
-                    yield Err(std::io::Error::other(error.to_string()));
-                    return;
-                }
-            }
-        }
-    };
+    let pieces = blobs::stream(service.db.clone(), who.community, blob, start, end - start);
+    // The place is kept as long as the body is read.
+    let pieces = pieces.map(move |piece| {
+        let _held = &place;
+        piece
+    });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
         (header::CONTENT_LENGTH, HeaderValue::from(end - start)),
         ranges(),
     ];
-    let mut response = (headers, Body::from_stream(pages_or_nothing(pieces))).into_response();
+    let mut response = (headers, Body::from_stream(pieces)).into_response();
     if range.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         let content = format!("bytes {start}-{}/{size}", end - 1);
@@ -104,11 +93,6 @@ pub(super) async fn get(
         }
     }
     Ok(response)
-}
-
-/// Names the item type, which the macro leaves open.
-fn pages_or_nothing<S: futures::Stream<Item = Result<Bytes, std::io::Error>>>(stream: S) -> S {
-    stream
 }
 
 /// `bytes=A-` or `bytes=A-B` as a half-open range within `size`.
@@ -177,7 +161,11 @@ pub(super) async fn put(
             if piece.len() == PIECE || reached == size {
                 let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE));
                 at = reached;
-                stored = blobs::append(&service.db, &who, blob, stored.have, full).await?;
+                let was_wanted;
+                (stored, was_wanted) = blobs::append(&service.db, &who, blob, stored.have, full).await?;
+                if was_wanted {
+                    service.live.files(who.community);
+                }
             } else if reached == end {
                 // The rest of a piece that the next request begins anew: only whole pieces are kept.
                 at = reached;

@@ -39,6 +39,7 @@ pub(super) async fn hold(State(service): State<Shared>, Shown(who): Shown) -> Re
         let _place = place;
         let mut told = None;
         let mut comings = None;
+        let mut files = watch.borrow().files;
         let mut beats = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS));
         beats.reset();
         loop {
@@ -52,6 +53,10 @@ pub(super) async fn hold(State(service): State<Shared>, Shown(who): Shown) -> Re
                 if let Ok(present) = present(&service, &who).await {
                     yield line(&Event::Present(present));
                 }
+            }
+            if files != seen.files {
+                files = seen.files;
+                yield line(&Event::Files);
             }
             tokio::select! {
                 changed = watch.changed() => if changed.is_err() { break },

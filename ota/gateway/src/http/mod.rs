@@ -17,9 +17,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use cairn_sync::http::{
-    BLOBS, Code, ENROL, EVENTS, GATEWAY_HEADER, IDENTITY, KEY, PROTOCOL_HEADER, REPORT, SNAPSHOT, SYNC,
-    Speaks, TIME, protocol::HERE,
+use cairn_record_api::cors::Allowed;
+use cairn_sync::{
+    BlobId, CommunityId,
+    http::{
+        BLOBS, Code, ENROL, EVENTS, GATEWAY_HEADER, IDENTITY, KEY, PROTOCOL_HEADER, REPORT, SNAPSHOT, SYNC,
+        Speaks, TIME, protocol::HERE,
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +33,7 @@ use crate::{
     limits::{Gate, Limits},
     live::Live,
     metrics::Metrics,
+    store::{Refused, blobs as blobs_of},
     time::TimeKey,
 };
 use answer::Failed;
@@ -47,6 +52,8 @@ pub struct Service {
     pub live: Live,
     /// Limits.
     pub gate: Gate,
+    /// Origins whose pages may use the record API.
+    pub trusted: Allowed,
     /// Figures.
     pub metrics: Metrics,
     /// Signs the time.
@@ -66,13 +73,27 @@ impl Service {
     pub async fn start(
         db: Db,
         limits: Limits,
+        trusted: Allowed,
         drain: CancellationToken,
     ) -> Result<Shared, crate::db::DbError> {
         let live = Live::start(&db, &drain).await?;
         let time = TimeKey::load(&db).await?;
         let (gate, metrics) = (Gate::new(limits), Metrics::default());
-        Ok(Arc::new(Self { db, live, gate, metrics, time, drain }))
+        Ok(Arc::new(Self { db, live, gate, trusted, metrics, time, drain }))
     }
+}
+
+/// Somebody asks for a file that is not here: hubs that have it are asked to bring it.
+pub(crate) async fn ask_for(
+    db: &Db,
+    live: &Live,
+    community: CommunityId,
+    blob: BlobId,
+) -> Result<(), Refused> {
+    if blobs_of::want(db, community, blob).await? {
+        live.files(community);
+    }
+    Ok(())
 }
 
 /// All routes.
@@ -91,7 +112,7 @@ pub fn router(service: Shared) -> Router {
     Router::new()
         .merge(hubs)
         .merge(fleet::router())
-        .merge(records::router())
+        .merge(records::router(&service))
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))

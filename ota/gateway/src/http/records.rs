@@ -1,17 +1,25 @@
 //! The record API, as on a hub (S10). Whoever asks shows a personal access token; there is nothing here for the unknown.
 
-use std::{collections::BTreeMap, future::Future, sync::LazyLock, time::Instant};
+mod files;
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Request},
-    http::{HeaderName, HeaderValue, header, request::Parts},
-    middleware::{Next, from_fn},
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, header, request::Parts},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
 use cairn_record_api::{
-    Answer, MAX_BODY, Problem, ProblemKind, Records as Api, Server,
+    Answer, MAX_BODY, Problem, ProblemKind, Records as Api, Server, cors,
+    files::{FILE_PATH, UPLOAD_PATH},
     openapi::{About, complete},
     routes,
 };
@@ -28,7 +36,8 @@ use uuid::Uuid;
 
 use super::{DEADLINE, Service, Shared};
 use crate::{
-    limits::TooMuch,
+    db::Db,
+    limits::{Gate, TooMuch},
     live::Live,
     store::records::{Asker, Changed, RecordError, Records, asker},
 };
@@ -58,7 +67,7 @@ fn documented() -> OpenApiRouter<Shared> {
 }
 
 /// The routes and their description.
-pub(super) fn router() -> Router<Shared> {
+pub(super) fn router(service: &Shared) -> Router<Shared> {
     let nothing = async || Problem::new(ProblemKind::NotFound, "there is no API at this address");
     let wrong =
         async || Problem::new(ProblemKind::MethodNotAllowed, "this address does not take this method");
@@ -69,13 +78,37 @@ pub(super) fn router() -> Router<Shared> {
         .route("/api/{*path}", axum::routing::any(nothing))
         .method_not_allowed_fallback(wrong)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(service.clone(), across_origins))
         .layer(from_fn(observe))
+}
+
+/// Pages on origins that this gateway was started with may use the API, with tokens, as on a hub.
+async fn across_origins(State(service): State<Shared>, request: Request, next: Next) -> Response {
+    let trusted = service.trusted.of(request.headers());
+    let mut response = match (&trusted, cors::is_preflight(request.method(), request.headers())) {
+        (Some(_), true) => cors::permission(request.headers()),
+        (None, true) => cors::refusal(
+            "Whoever runs the gateway can allow the origin: cairn-gateway serve --allow-origin.",
+        )
+        .into_response(),
+        _ => next.run(request).await,
+    };
+    cors::mark(response.headers_mut(), trusted);
+    response
+}
+
+/// Files take as long as their sender's network; each of their pieces has a deadline.
+fn within(request: &Request) -> Duration {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let brings_a_file = (request.method() == Method::POST && route == Some(UPLOAD_PATH))
+        || (request.method() == Method::PUT && route == Some(FILE_PATH));
+    if brings_a_file { files::WITHIN } else { DEADLINE }
 }
 
 /// Every answer comes in time, and every problem has a name that the log knows too.
 async fn observe(request: Request, next: Next) -> Response {
     let id = Uuid::now_v7().to_string();
-    let response = match tokio::time::timeout(DEADLINE, next.run(request)).await {
+    let response = match tokio::time::timeout(within(&request), next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(ProblemKind::TooSlow, "the request took too long").into_response(),
     };
@@ -118,6 +151,9 @@ fn too_much(TooMuch(seconds): TooMuch) -> Problem {
 /// The records for one request, which has a place among what uses the database as long as it lasts.
 struct Asked {
     records: Records,
+    /// Where files lie, how many may come at once, and who hears of them.
+    db: Db,
+    gate: Gate,
     live: Live,
     asker: Asker,
     _place: OwnedSemaphorePermit,
@@ -137,7 +173,8 @@ impl Server for Service {
             let place = self.gate.enter().map_err(too_much)?;
             let asker = asker(&self.db, &token).await?;
             let records = Records::of(self.db.clone(), asker);
-            let asked = Asked { records, live: self.live.clone(), asker, _place: place };
+            let (db, gate, live) = (self.db.clone(), self.gate.clone(), self.live.clone());
+            let asked = Asked { records, db, gate, live, asker, _place: place };
             Ok(Box::new(asked) as Box<dyn Api>)
         })
     }

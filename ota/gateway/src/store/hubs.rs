@@ -8,7 +8,7 @@ use sqlx_core::row::Row;
 use sqlx_postgres::PgConnection;
 use uuid::Uuid;
 
-use super::{Refused, authenticate};
+use super::{Refused, authenticate, blobs::wanted::wanted};
 use crate::db::{Db, DbError, big, random, sql, uuid};
 
 /// How long an enrolment token works where nobody says otherwise, in days.
@@ -277,8 +277,9 @@ pub async fn report(db: &Db, who: &Credential, report: &Report) -> Result<Report
         .bind(report.name.clone())
         .execute(&mut *tx)
         .await?;
+    let wanted = wanted(&mut tx, who.community).await?;
     tx.commit().await?;
-    Ok(ReportReply { change_key: row.try_get("change_key")?, next_ms: REPORT_EVERY_MS })
+    Ok(ReportReply { change_key: row.try_get("change_key")?, next_ms: REPORT_EVERY_MS, wanted })
 }
 
 /// Revokes a hub's keys and retires it: nothing waits for it any more.

@@ -18,6 +18,7 @@ use cairn_gateway::{
     serve::serve,
     store::{hubs, records},
 };
+use cairn_record_api::cors::Allowed;
 use cairn_sync::{
     ChangeId, CommunityId, Hlc, HubId, Kind, RecordId, Value,
     authority::Outcome,
@@ -86,7 +87,7 @@ impl World {
         let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).unwrap();
         let cluster = Cluster::start(&folder.path().join("pg")).unwrap();
-        assert_eq!(migrate(&cluster.url("owner"), Some("it's secret")).await.unwrap(), 2);
+        assert_eq!(migrate(&cluster.url("owner"), Some("it's secret")).await.unwrap(), 3);
         assert_eq!(migrate(&cluster.url("owner"), Some("it's secret")).await.unwrap(), 0, "a step runs once");
         let db = Db::connect(&cluster.url("cairn_app"), 2).await.unwrap();
         let community = hubs::add_community(&db, "Lower Valley").await.unwrap();
@@ -102,8 +103,9 @@ impl World {
     }
 
     pub async fn instance_with(&self, limits: Limits) -> Instance {
+        let trusted = Allowed::new(vec!["https://pages.example.org".to_owned()]).unwrap();
         let stop = CancellationToken::new();
-        let service = Service::start(self.db().await, limits, stop.clone()).await.unwrap();
+        let service = Service::start(self.db().await, limits, trusted, stop.clone()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(serve(listener, service.clone()));

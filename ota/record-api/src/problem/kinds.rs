@@ -72,6 +72,9 @@ kinds! {
     /// There is no such thing, or whoever asks may not know of it.
     NotFound = "not-found", NOT_FOUND, "There is nothing here",
         "Nothing was changed.", "Check the address; it may have been deleted, or you may have to sign in to see it.";
+    /// The document is known, and its file lies elsewhere.
+    FileElsewhere = "file-elsewhere", NOT_FOUND, "The file is not here",
+        "Nothing was changed.", "Ask for it on the document's page; it comes when the hub and the gateway can exchange it.";
     /// The address exists but does not take this method.
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "This cannot be done here",
         "Nothing was changed.", "Use one of the methods in the header Allow.";

@@ -14,9 +14,10 @@ use uuid::Uuid;
 
 use super::{
     Eyes, NAMES, RecordError, Records,
-    codec::{Stored, clock, person, what_named, when},
+    codec::{Stored, Subject, clock, person, what_named, when},
     dynamic, find_for,
     list::scope_of,
+    stored,
 };
 use crate::{
     db::{DbError, big, from_cbor, small, sql, uuid},
@@ -34,6 +35,33 @@ impl Records {
         let found = find_for(&mut tx, &eyes, id, Action::Read).await?;
         tx.commit().await?;
         Ok(found.record())
+    }
+
+    /// Whether documents may be added there.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub async fn may_add_document(&self, project: Option<RecordId>) -> Result<bool, RecordError> {
+        let mut tx = self.db.moment(self.asker.community).await?;
+        let eyes = Eyes::of(&mut tx, self.asker).await?;
+        let created_by = eyes.person;
+        let place = Subject { id: None, kind: Kind::Document, scope: project, created_by, deleted: false };
+        let may = eyes.may(&mut tx, Action::Create, place).await?;
+        tx.commit().await?;
+        Ok(may)
+    }
+
+    /// Whether this record may be changed.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub async fn may_update(&self, id: RecordId) -> Result<bool, RecordError> {
+        let mut tx = self.db.moment(self.asker.community).await?;
+        let eyes = Eyes::of(&mut tx, self.asker).await?;
+        let Some(found) = stored(&mut tx, self.asker.community, id).await? else { return Ok(false) };
+        let may = eyes.may(&mut tx, Action::Update, found.subject()).await?;
+        tx.commit().await?;
+        Ok(may)
     }
 
     /// One page of a record's changes, newest first.
