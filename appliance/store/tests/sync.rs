@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_store::{
-    Choice, ListQuery, NewAccount, OpenOptions, Part, Secret, SignUp, Store, SyncState, TakenIn, Viewer,
+    Choice, ListQuery, NewAccount, OpenOptions, Part, Secret, SignUp, Store, StoreError, SyncState, TakenIn,
+    Viewer,
 };
 use cairn_sync::{
     ChangeId, Fields, HubId, Kind, RecordId, Role, Value,
@@ -443,6 +444,14 @@ async fn no_hub_loses_its_last_keeper_by_what_comes_from_elsewhere() {
         let viewer = here.viewer_for_session(&session).await.unwrap().unwrap();
         assert_eq!(viewer.role(), Role::Keeper, "{how}");
         assert_eq!(here.held_keepers(&viewer).await.unwrap(), ["ana"], "{how}");
+
+        // What else of the person is changed here stands, and takes nothing away; giving it up oneself stays refused.
+        if how != "deleted" {
+            here.update(&viewer, ana, field("language", "es".into()), None, None).await.unwrap();
+            assert_eq!(here.held_keepers(&viewer).await.unwrap(), ["ana"], "{how}");
+            let given_up = here.update(&viewer, ana, field("role", "volunteer".into()), None, None).await;
+            assert!(matches!(given_up, Err(StoreError::Invalid(_))), "{how}: {given_up:?}");
+        }
 
         // Another keeper who can sign in here: what was decided takes effect.
         let code = here.invite(&viewer, Role::Keeper, 60_000).await.unwrap();

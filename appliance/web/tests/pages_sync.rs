@@ -413,7 +413,7 @@ async fn the_state_of_sharing_stands_on_every_page_and_its_page_tells_more() {
         asked(),
         [
             "now",
-            "Cloud Periodic { every_ms: 300000 } 16000000",
+            "Cloud Periodic { every_ms: 300000 } 16777216",
             "https://gateway.example.org fresh",
             "https://gateway.example.org spent"
         ]
@@ -539,8 +539,9 @@ async fn a_keeper_who_stays_one_here_only_because_nobody_else_is_is_named() {
     two.exchange().await;
     let name = two.world.store.get(&ALL, keeper).await.unwrap().text("name").to_owned();
     for (language, direction) in LANGUAGES {
-        let headers = [("cookie", two.keeper.as_str()), ("accept-language", language)];
-        let page = two.world.get("/sync", &headers).await;
+        let chosen = fields(&[("language", language.into())]);
+        two.world.store.update(&ALL, keeper, chosen, None, None).await.unwrap();
+        let page = two.world.get("/sync", &[("cookie", &two.keeper)]).await;
         check("/sync", &page, language, direction);
         let html = page.html();
         let said: Vec<String> =

@@ -53,6 +53,8 @@ pub(crate) fn apply(
         update_head(desk.connection, head)?;
     }
     write_history(desk.connection, head, &change, clock)?;
+    let standing = change.what == ChangeKind::Deleted
+        || change.sets.iter().any(|(def, _)| matches!(def.name, "role" | "disabled"));
     if was_live && head.deleted {
         fields.values().try_for_each(|field| unlist(desk.connection, head, field.def, &field.value))?;
     }
@@ -69,7 +71,12 @@ pub(crate) fn apply(
     if !was_live && !head.deleted {
         fields.values().try_for_each(|field| enlist(desk.connection, head, field.def, &field.value))?;
     }
-    derive(desk.connection, head, fields)?;
+    if !standing && keepers::must_stay(desk.connection, head, fields)? {
+        // Who stays a keeper against their record goes on being one whatever else of it is changed here.
+        rename_login(desk.connection, head, fields)?;
+    } else {
+        derive(desk.connection, head, fields)?;
+    }
     if head.kind == Kind::Person {
         keepers::settle(desk.connection)?;
     }
@@ -241,7 +248,7 @@ pub(crate) fn derive(connection: &Connection, head: &Head, fields: &FieldMap) ->
                 connection.prepare_cached("DELETE FROM credentials WHERE person = ?1")?.execute([id])?;
             }
             // Last: where somebody else of that login is here already, everything else about the person holds.
-            rename_login(connection, head, text("login"))?;
+            rename_login(connection, head, fields)?;
         }
         _ => {}
     }
@@ -249,7 +256,8 @@ pub(crate) fn derive(connection: &Connection, head: &Head, fields: &FieldMap) ->
 }
 
 /// A person signs in by the login that the record states.
-fn rename_login(connection: &Connection, head: &Head, login: &str) -> Result<()> {
+fn rename_login(connection: &Connection, head: &Head, fields: &FieldMap) -> Result<()> {
+    let login = fields.get("login").and_then(|field| field.value.as_text()).unwrap_or_default();
     let id = head.id.as_bytes();
     let kept: Option<String> = connection
         .prepare_cached("SELECT login FROM credentials WHERE person = ?1")?

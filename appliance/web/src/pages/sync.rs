@@ -27,7 +27,7 @@ const MINUTES: std::ops::RangeInclusive<u64> = 1..=1440;
 const MINUTE_MS: u64 = 60_000;
 /// The largest file that comes by itself can be set to this many megabytes.
 const MEGABYTES: std::ops::RangeInclusive<u64> = 0..=512;
-const MEGABYTE: u64 = 1_000_000;
+const MEGABYTE: u64 = 1 << 20;
 /// Longest address and token, in characters.
 const MAX_LINE: usize = 300;
 
@@ -328,7 +328,7 @@ pub(super) async fn now(State(hub): State<Hub>, p: Page, _sent: Form) -> Result<
 
 pub(super) async fn ways(State(hub): State<Hub>, p: Page, sent: Form) -> Result<Response, Problem> {
     let uplink = uplink(&hub, &p)?;
-    match read_ways(p.l, &sent) {
+    match read_ways(p.l, &sent, uplink.status().files_up_to) {
         Ok((mode, way, files_up_to)) => {
             uplink
                 .set_ways(mode, way, files_up_to)
@@ -343,7 +343,8 @@ pub(super) async fn ways(State(hub): State<Hub>, p: Page, sent: Form) -> Result<
     }
 }
 
-fn read_ways(l: Language, sent: &Form) -> Result<(UplinkMode, Way, u64), Errors> {
+/// `files_up_to` is what is in force: a form of a page of an older release does not name it.
+fn read_ways(l: Language, sent: &Form, files_up_to: u64) -> Result<(UplinkMode, Way, u64), Errors> {
     let choice = |name: &str| Errors::from([(name.to_owned(), l.t(K::FieldNotAChoice).to_owned())]);
     let mode = [UplinkMode::Local, UplinkMode::Hybrid, UplinkMode::Cloud]
         .into_iter()
@@ -359,8 +360,11 @@ fn read_ways(l: Language, sent: &Form) -> Result<(UplinkMode, Way, u64), Errors>
         }
         _ => return Err(choice("way")),
     };
-    let megabytes = sent.get("files").parse::<u64>().ok().filter(|size| MEGABYTES.contains(size));
     let wrong = || Errors::from([("files".to_owned(), l.t(K::SyncFilesRange).to_owned())]);
+    if !sent.has("files") {
+        return Ok((mode, way, files_up_to));
+    }
+    let megabytes = sent.get("files").parse::<u64>().ok().filter(|size| MEGABYTES.contains(size));
     Ok((mode, way, megabytes.ok_or_else(wrong)? * MEGABYTE))
 }
 
