@@ -304,7 +304,7 @@ fn configure(folder: &Path, instances: usize) -> Result<()> {
             }
         } else if words == "mode http" {
             // What was asked, and by which version of HTTP.
-            text += "    mode http\n    log stdout format raw local0\n    log-format \"%HV %HM %HP\"\n";
+            text += "    mode http\n    log stdout format raw local0\n    log-format \"%HV %HM %HPO\"\n";
         } else if words.starts_with("maxconn ") {
             // The shipped number needs more descriptors than a developer's shell may have.
             text += "    maxconn 500\n";
