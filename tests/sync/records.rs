@@ -111,6 +111,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn request(
+        &self,
+        who: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<reqwest::RequestBuilder> {
+        let token = self.server.tokens.get(who).context("nobody of this name")?;
+        let url = format!("{}/api/v1{path}", self.server.address);
+        let request = self.server.client.request(method.parse::<Method>()?, url).bearer_auth(token);
+        Ok(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
+    }
+
     async fn ask(
         &mut self,
         who: &str,
@@ -119,12 +132,7 @@ impl Run<'_> {
         body: Option<Value>,
         headers: &[(&str, &str)],
     ) -> Result<Value> {
-        let token = self.server.tokens.get(who).context("nobody of this name")?;
-        let url = format!("{}/api/v1{path}", self.server.address);
-        let mut request = self.server.client.request(method.parse::<Method>()?, url).bearer_auth(token);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
+        let mut request = self.request(who, method, path, headers)?;
         if let Some(body) = &body {
             request = request.json(body);
         }
@@ -156,12 +164,7 @@ impl Run<'_> {
         body: Option<Vec<u8>>,
         headers: &[(&str, &str)],
     ) -> Result<Value> {
-        let token = self.server.tokens.get(who).context("nobody of this name")?;
-        let url = format!("{}/api/v1{path}", self.server.address);
-        let mut request = self.server.client.request(method.parse::<Method>()?, url).bearer_auth(token);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
+        let mut request = self.request(who, method, path, headers)?;
         let length = body.as_ref().map(Vec::len);
         if let Some(body) = body {
             request = request.body(body);

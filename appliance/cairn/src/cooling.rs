@@ -11,7 +11,7 @@ use tokio::sync::watch;
 const HOT_C: f32 = 77.0;
 /// From here down one after the other works again; the gap keeps them from coming and going with every answer.
 const COOL_C: f32 = 70.0;
-/// A heat sink takes about this long to show what a thread more or less does.
+/// Long enough for a thread more or less to show in the temperature before the next look.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// How many threads rest after a look, given how many rested before it and how many may. Without a thermometer none does.

@@ -37,6 +37,21 @@ async fn it_starts_and_tells_where_it_is_and_how_to_claim_it() {
     assert!(said.contains('█') || said.contains('▀'), "a QR code: {said}");
 }
 
+/// The tests' hubs listen on loopback and have no model.
+#[tokio::test]
+async fn what_cannot_be_had_is_not_promised() {
+    let hub = Hub::start().await;
+    let address = hub.address().unwrap();
+    let page = async |path: &str| get(&format!("{address}{path}")).await.ok()?.text().await.ok();
+    // The status page names no address that others could not open, and the first page offers none to be passed on.
+    assert!(page("/status").await.unwrap().contains("Only this computer itself can reach this hub"));
+    assert!(!page("/").await.unwrap().contains("share-title"));
+    until("asking says that passages are all that comes", async || {
+        page("/ask").await?.contains("It has no model to write answers").then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_killed_hub_is_back_at_the_same_address() {
     let hub = Hub::start().await;
