@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod clock;
 mod deploy;
 mod files;
 mod fill;
 mod records;
+mod through;
 
 use std::time::Duration;
 

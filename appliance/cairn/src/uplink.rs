@@ -20,6 +20,9 @@ use crate::provisioning::Gateway;
 
 /// Shortest and longest time between two attempts to use the provisioning file's token.
 const ENROL_AGAIN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(15 * 60));
+/// How long a person's write waits for a gateway that can be reached. Longer than a round takes over a satellite, shorter
+/// than somebody waits before they press again.
+const THROUGH: Duration = Duration::from_secs(4);
 
 /// Synchronisation in this process.
 pub(crate) struct HubUplink {
@@ -163,6 +166,16 @@ impl Uplink for HubUplink {
 
     fn now(&self) {
         self.sync.now();
+    }
+
+    fn through(&self) -> BoxFuture<'static, ()> {
+        let sync = self.sync.clone();
+        async move {
+            if let Err(error) = sync.through(THROUGH).await {
+                tracing::warn!(%error, "whether the gateway has what was written cannot be told");
+            }
+        }
+        .boxed()
     }
 
     fn set_ways(

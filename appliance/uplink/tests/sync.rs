@@ -33,9 +33,10 @@ use cairn_sync::{
         self, Code, Credential, Enrol, EnrolToken, Enrolled, GATEWAY_HEADER, KeyChanged, NewIdentity, NewKey,
         Problem, ReportReply, Secret, pack,
     },
+    session::Way,
     wire::{Cursor, PROTOCOL, Reply, Request, ScopeId},
 };
-use cairn_uplink::sync::{Running, State, Status, Sync, Transport};
+use cairn_uplink::sync::{Running, State, Status, Sync, Tempo, Transport, Ways};
 
 const ALL: Viewer = Viewer::system(Part::Console);
 
@@ -187,10 +188,14 @@ struct Hub {
 
 impl Hub {
     async fn enrolled(url: &str, at: u8) -> Self {
+        Self::enrolled_at(url, at, Tempo::default()).await
+    }
+
+    async fn enrolled_at(url: &str, at: u8, tempo: Tempo) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = OpenOptions { upkeep: false, ..OpenOptions::default() };
         let (store, _) = Store::open(dir.path(), options).unwrap();
-        let (sync, running) = Sync::start(store.clone(), format!("hub {at}"), None).await.unwrap();
+        let (sync, running) = Sync::start_at(store.clone(), format!("hub {at}"), None, tempo).await.unwrap();
         let token =
             EnrolToken { community: CommunityId::from_bytes([1; 16]), secret: Secret::from_random([at; 32]) };
         assert!(
@@ -337,5 +342,33 @@ async fn what_is_written_on_one_hub_is_read_on_the_other() {
     assert_eq!(one.store.conflicts_waiting(&ALL).await.unwrap(), 0);
     let log = two.store.sync_log(10).await.unwrap();
     assert!(log.iter().any(|line| line.worked && line.up > 0), "{log:?}");
+    serving.abort();
+}
+
+/// A live hub whose stream cannot be held (a proxy in between does not let it through) asks by itself and misses nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_no_stream_can_be_held_a_live_hub_asks_by_itself() {
+    let gate = Gate::default();
+    // This gateway knows no path for a stream.
+    let (url, serving) = serve(&gate).await;
+    let one = Hub::enrolled(&url, 1).await;
+    let two = Hub::enrolled_at(&url, 2, Tempo { poll_ms: 100 }).await;
+    two.sync.set_ways(Ways { way: Way::Live, ..Ways::default() }).await.unwrap();
+    two.until("the second hub has asked", |status| {
+        status.ways.way == Way::Live && status.last_success_ms.is_some()
+    })
+    .await;
+    for title in ["Water", "Power"] {
+        let mut changes = two.store.subscribe();
+        let record = one.store.create(&ALL, Kind::Notice, None, notice(title), None).await.unwrap();
+        one.sync.now();
+        let heard = async {
+            while two.store.get(&ALL, record.id).await.is_err() {
+                drop(changes.recv().await);
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(180), heard).await.expect("nobody asked the second hub to");
+        assert!(!two.sync.status().live, "there is no stream");
+    }
     serving.abort();
 }

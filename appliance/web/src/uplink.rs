@@ -15,6 +15,10 @@ pub trait Uplink: Send + Sync + 'static {
     /// Asks for a round. Returns at once.
     fn now(&self);
 
+    /// Waits for a moment until the gateway has what was just written here. It gives up soon where the gateway cannot be
+    /// reached: what was written is safe and follows by itself.
+    fn through(&self) -> BoxFuture<'static, ()>;
+
     /// Sets where the records live, when they are exchanged, and up to which size files come and go by themselves, in bytes.
     fn set_ways(
         &self,

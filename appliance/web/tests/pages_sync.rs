@@ -334,6 +334,11 @@ impl Uplink for FakeUplink {
         self.asked.lock().unwrap().push("now".into());
     }
 
+    fn through(&self) -> BoxFuture<'static, ()> {
+        self.asked.lock().unwrap().push("through".into());
+        Box::pin(async {})
+    }
+
     fn set_ways(
         &self,
         mode: UplinkMode,

@@ -158,6 +158,15 @@ impl Cloud {
         Ok(())
     }
 
+    /// Gives HAProxy a certificate that is valid from now on, as a renewal does.
+    ///
+    /// # Errors
+    /// When it cannot be made, or HAProxy does not come up with it.
+    pub async fn renew_certificate(&mut self) -> Result<()> {
+        certificate(&self.folder).await?;
+        self.restart_balancer().await
+    }
+
     /// Kills PostgreSQL and starts it again.
     ///
     /// # Errors
@@ -337,21 +346,26 @@ async fn balance(folder: &Path) -> Result<Child> {
     Ok(process)
 }
 
+/// What every certificate begins with.
+const NEW_CERTIFICATE: [&str; 9] =
+    ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"];
+
 /// An authority of the test's own and a certificate of it for this machine.
 async fn certificates(folder: &Path) -> Result<()> {
-    let new = [
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "30",
-    ];
+    authority(folder).await?;
+    certificate(folder).await
+}
+
+/// An authority: `ca.pem` and `ca.key` in this folder.
+///
+/// # Errors
+/// When openssl cannot make it.
+pub async fn authority(folder: &Path) -> Result<()> {
     let authority = ["-subj", "/CN=Test authority", "-keyout", "ca.key", "-out", "ca.pem"];
-    openssl(folder, &new, &authority).await?;
+    openssl(folder, &NEW_CERTIFICATE, &authority).await
+}
+
+async fn certificate(folder: &Path) -> Result<()> {
     let certificate = [
         "-subj",
         "/CN=localhost",
@@ -368,7 +382,7 @@ async fn certificates(folder: &Path) -> Result<()> {
         "-addext",
         "subjectAltName=DNS:localhost",
     ];
-    openssl(folder, &new, &certificate).await?;
+    openssl(folder, &NEW_CERTIFICATE, &certificate).await?;
     let pem = fs::read_to_string(folder.join("tls.crt"))? + &fs::read_to_string(folder.join("tls.key"))?;
     Ok(fs::write(folder.join("tls.pem"), pem)?)
 }

@@ -119,17 +119,26 @@ impl Station {
         let hub = Hub::start_with(folder, &["--no-mdns".into()], &variables).await?;
         let keeper = Keeper::claim(&hub).await?;
         hub.command(&["enrol", &cloud.url(), &cloud.token().await?]).await?;
-        // As the page does it: there is no other way to set it.
-        let form = "mode=hybrid&way=live&minutes=15";
-        let request = keeper.request(Method::POST, "/sync/ways").body(form);
-        let answer = request.header("content-type", "application/x-www-form-urlencoded").send().await?;
-        ensure!(answer.status().is_success(), "the way is not set: {}", answer.status());
         let door = Door {
             client: http::builder().timeout(std::time::Duration::from_secs(30)).build()?,
             folder: hub.folder().to_owned(),
             token: keeper.token().to_owned(),
         };
-        Ok(Self { hub: Some(hub), door, variables })
+        let station = Self { hub: Some(hub), door, variables };
+        station.set_ways("mode=hybrid&way=live&minutes=15").await?;
+        Ok(station)
+    }
+
+    /// Sets when and how the hub shares, by the page's form: there is no other way to set it.
+    ///
+    /// # Errors
+    /// When the hub refuses.
+    pub async fn set_ways(&self, form: &'static str) -> Result<()> {
+        let request = self.door.request(Method::POST, "/sync/ways").context("the hub has no address")?;
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+        let answer = request.send().await?;
+        ensure!(answer.status().is_success(), "the way is not set: {}", answer.status());
+        Ok(())
     }
 
     fn hub(&self) -> Result<&Hub> {

@@ -28,6 +28,8 @@ pub(crate) const RUN: &[Package] = &[
     package("pip3", "python3-pip", "the same"),
 ];
 
+const FAKETIME: Package = package("faketime", "faketime", "shows programs another time");
+
 /// To test it.
 pub(crate) const TEST: &[Package] = &[
     package("g++", "g++", "builds the engine that answers are compared with"),
@@ -42,6 +44,7 @@ pub(crate) const TEST: &[Package] = &[
     package("zimwriterfs", "zim-tools", "real ZIM archives to extract"),
     package("zip", "zip", "hostile archives"),
     package("ip", "iproute2", "networks of the tests' own"),
+    FAKETIME,
 ];
 
 /// To start a gateway, and to test it.
@@ -56,10 +59,7 @@ pub(crate) const GATEWAY: &[Package] = &[
 pub(crate) const OTA_BENCH: &[Package] = &[package("xdelta3", "xdelta3", "what updates are compared with")];
 
 /// To run the conformance suite of The Update Framework.
-pub(crate) const TUF_CONFORMANCE: &[Package] = &[
-    package("python3", "python3", "runs the suite"),
-    package("faketime", "faketime", "shows the client other times"),
-];
+pub(crate) const TUF_CONFORMANCE: &[Package] = &[package("python3", "python3", "runs the suite"), FAKETIME];
 
 /// To compare synchronisation with another one.
 pub(crate) const POUCHDB: &[Package] =

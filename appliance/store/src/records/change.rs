@@ -35,7 +35,8 @@ pub(crate) fn apply(
     change: Change,
 ) -> Result<()> {
     let clock = desk.tick();
-    let was_live = !head.deleted && change.what != ChangeKind::Created;
+    let was_deleted = head.deleted;
+    let was_live = !was_deleted && change.what != ChangeKind::Created;
     head.version += 1;
     head.changed_hlc = clock;
     head.changed_by = change.by;
@@ -50,9 +51,25 @@ pub(crate) fn apply(
         head.created_at = head.changed_at;
         insert_head(desk.connection, head)?;
     } else {
-        update_head(desk.connection, head)?;
+        update_head(desk.connection, head, was_deleted)?;
     }
-    write_history(desk.connection, head, &change, clock)?;
+    let version = Version {
+        record: head.id,
+        number: head.version,
+        change: change.id,
+        what: change.what,
+        hlc: clock,
+        at: head.changed_at,
+        by: change.by,
+        sets: &change.sets,
+    };
+    if !version.write_history(desk.connection)? {
+        return Err(StoreError::Corrupt(format!("the change {} is in the history already", change.id)));
+    }
+    version.write_fields(desk.connection)?;
+    desk.connection
+        .prepare_cached("INSERT INTO outbox (record, version) VALUES (?1, ?2)")?
+        .execute(params![head.id.as_bytes(), head.version])?;
     let standing = change.what == ChangeKind::Deleted
         || change.sets.iter().any(|(def, _)| matches!(def.name, "role" | "disabled"));
     if was_live && head.deleted {
@@ -65,7 +82,6 @@ pub(crate) fn apply(
             }
             enlist(desk.connection, head, def, &value)?;
         }
-        write_field(desk.connection, head, def, &value, clock, change.by)?;
         fields.insert(def.name, Field { def, value, version: head.version });
     }
     if !was_live && !head.deleted {
@@ -114,74 +130,88 @@ pub(crate) fn insert_head(connection: &Connection, head: &Head) -> Result<()> {
     Ok(())
 }
 
-fn update_head(connection: &Connection, head: &Head) -> Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE records SET version = ?2, changed_hlc = ?3, changed_by = ?4, changed_at = ?5, sync = ?6, \
-             deleted = ?7 WHERE id = ?1",
-        )?
-        .execute(params![
-            head.id.as_bytes(),
-            head.version,
-            head.changed_hlc.to_bytes(),
-            head.changed_by.as_ref().map(RecordId::as_bytes),
-            head.changed_at,
-            sync_code(head.sync),
-            head.deleted,
-        ])?;
+/// Writes a head that a change made. What stays as it is is not named: SQLite writes every index of every column that is.
+pub(crate) fn update_head(connection: &Connection, head: &Head, was_deleted: bool) -> Result<()> {
+    let sql = if was_deleted == head.deleted {
+        "UPDATE records SET version = ?2, changed_hlc = ?3, changed_by = ?4, changed_at = ?5, sync = ?6, \
+         gateway_version = ?7 WHERE id = ?1 AND deleted = ?8"
+    } else {
+        "UPDATE records SET version = ?2, changed_hlc = ?3, changed_by = ?4, changed_at = ?5, sync = ?6, \
+         gateway_version = ?7, deleted = ?8 WHERE id = ?1"
+    };
+    connection.prepare_cached(sql)?.execute(params![
+        head.id.as_bytes(),
+        head.version,
+        head.changed_hlc.to_bytes(),
+        head.changed_by.as_ref().map(RecordId::as_bytes),
+        head.changed_at,
+        sync_code(head.sync),
+        head.gateway_version,
+        head.deleted,
+    ])?;
     Ok(())
 }
 
-fn write_field(
-    connection: &Connection,
-    head: &Head,
-    def: &FieldDef,
-    value: &Value,
-    clock: Hlc,
-    by: Option<RecordId>,
-) -> Result<()> {
-    let author = by.as_ref().map(RecordId::as_bytes);
+/// Writes how a record stands with its gateway, where nothing else of it changed.
+pub(crate) fn update_standing(connection: &Connection, head: &Head) -> Result<()> {
     connection
-        .prepare_cached(
+        .prepare_cached("UPDATE records SET sync = ?2, gateway_version = ?3 WHERE id = ?1")?
+        .execute(params![head.id.as_bytes(), sync_code(head.sync), head.gateway_version])?;
+    Ok(())
+}
+
+/// What a change made of a record: a row of its history, and the fields that it set.
+pub(crate) struct Version<'a> {
+    pub(crate) record: RecordId,
+    pub(crate) number: u64,
+    pub(crate) change: ChangeId,
+    pub(crate) what: ChangeKind,
+    pub(crate) hlc: Hlc,
+    pub(crate) at: i64,
+    pub(crate) by: Option<RecordId>,
+    pub(crate) sets: &'a [(&'static FieldDef, Value)],
+}
+
+impl Version<'_> {
+    /// False where the change stands in a history already, and nothing was written.
+    pub(crate) fn write_history(&self, connection: &Connection) -> Result<bool> {
+        let names: Vec<&str> = self.sets.iter().map(|(def, _)| def.name).collect();
+        let written = connection
+            .prepare_cached(
+                "INSERT INTO history (record, version, change, kind, hlc, at, author, fields) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (change) DO NOTHING",
+            )?
+            .execute(params![
+                self.record.as_bytes(),
+                self.number,
+                self.change.as_bytes(),
+                change_code(self.what),
+                self.hlc.to_bytes(),
+                self.at,
+                self.by.as_ref().map(RecordId::as_bytes),
+                names.join(","),
+            ])?;
+        Ok(written == 1)
+    }
+
+    /// The fields, as they are now and in the history.
+    pub(crate) fn write_fields(&self, connection: &Connection) -> Result<()> {
+        let mut now = connection.prepare_cached(
             "INSERT INTO fields (record, name, value, version, hlc, author) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
              ON CONFLICT DO UPDATE SET value = excluded.value, version = excluded.version, hlc = excluded.hlc, \
              author = excluded.author",
-        )?
-        .execute(params![
-            head.id.as_bytes(),
-            def.name,
-            to_stored(value)?,
-            head.version,
-            clock.to_bytes(),
-            author
-        ])?;
-    connection
-        .prepare_cached("INSERT INTO history_values (record, field, version, value) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![head.id.as_bytes(), def.name, head.version, to_stored(value)?])?;
-    Ok(())
-}
-
-fn write_history(connection: &Connection, head: &Head, change: &Change, clock: Hlc) -> Result<()> {
-    let names: Vec<&str> = change.sets.iter().map(|(def, _)| def.name).collect();
-    connection
-        .prepare_cached(
-            "INSERT INTO history (record, version, change, kind, hlc, at, author, fields) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            head.id.as_bytes(),
-            head.version,
-            change.id.as_bytes(),
-            change_code(change.what),
-            clock.to_bytes(),
-            head.changed_at,
-            change.by.as_ref().map(RecordId::as_bytes),
-            names.join(","),
-        ])?;
-    connection
-        .prepare_cached("INSERT INTO outbox (record, version) VALUES (?1, ?2)")?
-        .execute(params![head.id.as_bytes(), head.version])?;
-    Ok(())
+        )?;
+        let mut then = connection.prepare_cached(
+            "INSERT INTO history_values (record, field, version, value) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        let (record, author) = (self.record.as_bytes(), self.by.as_ref().map(RecordId::as_bytes));
+        for (def, value) in self.sets {
+            let value = to_stored(value)?;
+            now.execute(params![record, def.name, value, self.number, self.hlc.to_bytes(), author])?;
+            then.execute(params![record, def.name, self.number, value])?;
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn enlist(connection: &Connection, head: &Head, def: &FieldDef, value: &Value) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What a reply does to the store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use cairn_sync::{
     ChangeId, RecordId,
@@ -51,23 +51,28 @@ pub(super) fn take_in(desk: &mut Desk<'_>, intake: Intake) -> Result<Taken> {
     for scope in &intake.reread {
         scopes::begin_anew(connection, *scope)?;
     }
-    let mut touched: BTreeSet<RecordId> = intake.records.iter().map(|record| record.id).collect();
-    // Before anything newer is known, so that the words say what was seen.
-    for record in &touched {
-        outgoing::prepare(connection, *record)?;
+    // Nothing joins the queue meanwhile: this is the one thread that writes.
+    let quiet = !connection.prepare_cached("SELECT 1 FROM outbox")?.exists([])?;
+    let mut touched: Touched = intake.records.iter().map(|record| (record.id, None)).collect();
+    if !quiet {
+        // Before anything newer is known, so that the words say what was seen.
+        for record in touched.keys() {
+            outgoing::prepare(connection, *record)?;
+        }
     }
     for (change, outcome) in intake.answered {
         if let Some(record) = answered(desk, change, &outcome)? {
             taken.refused += usize::from(matches!(outcome, Outcome::Refused(_)));
-            touched.insert(record);
+            touched.entry(record).or_default();
         }
     }
     let mut sums = Sums::default();
-    for record in &intake.records {
+    for record in intake.records {
         for field in record.fields.values() {
             desk.observe(field.stamp.hlc);
         }
-        confirm(connection, &mut sums, record)?;
+        confirm(connection, &mut sums, &record)?;
+        touched.insert(record.id, Some(record));
     }
     for (scope, horizon) in &intake.horizons {
         forget(
@@ -97,11 +102,19 @@ pub(super) fn take_in(desk: &mut Desk<'_>, intake: Intake) -> Result<Taken> {
     }
     sums.write(connection)?;
     local::answered(connection, intake.ticket)?;
-    for record in touched {
-        refresh::record(desk, record)?;
+    for (record, came) in touched {
+        let waiting = if quiet { Vec::new() } else { outgoing::prepare(connection, record)? };
+        let state = match came {
+            Some(state) => Some(state),
+            None => outgoing::confirmed(connection, record)?,
+        };
+        refresh::record(desk, record, state.as_ref(), &waiting)?;
     }
     Ok(taken)
 }
+
+/// Records to be brought up to date, with what has just been confirmed of them; where that is not at hand it is looked up.
+type Touched = BTreeMap<RecordId, Option<RecordState>>;
 
 /// A change was answered: it leaves the queue, and lies aside where it was refused. Gives its record, where it waited.
 fn answered(desk: &Desk<'_>, change: ChangeId, outcome: &Outcome) -> Result<Option<RecordId>> {
@@ -192,7 +205,7 @@ fn forget(
     scope: &ScopeId,
     which: &'static str,
     up_to: u64,
-    touched: &mut BTreeSet<RecordId>,
+    touched: &mut Touched,
 ) -> Result<()> {
     let gone: Vec<(RecordId, String)> = {
         let mut statement = connection.prepare_cached(which)?;
@@ -205,7 +218,7 @@ fn forget(
         outgoing::prepare(connection, record)?;
         sums.of(connection, *scope)?.remove(&from_json(&state)?);
         connection.prepare_cached("DELETE FROM confirmed WHERE record = ?1")?.execute([record.as_bytes()])?;
-        touched.insert(record);
+        touched.insert(record, None);
     }
     Ok(())
 }

@@ -6,21 +6,21 @@
 use std::collections::BTreeMap;
 
 use cairn_sync::{
-    ChangeId, FieldDef, Kind, RecordId, Value,
+    ChangeId, FieldDef, Hlc, Kind, RecordId, Value,
+    change::Change,
     record::{RecordState, Stamp},
     replica::visible,
 };
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use super::{conflicts, outgoing};
+use super::conflicts;
 use crate::{
     accounts::keepers,
     db::writer::Desk,
     error::{Result, StoreError},
     record::{ChangeKind, RecordChanged, SyncState},
     records::{
-        change::{derive, enlist, insert_head, unlist},
-        codec::{change_code, sync_code, to_stored},
+        change::{Version, derive, enlist, insert_head, unlist, update_head, update_standing},
         head::{Field, FieldMap, Head},
     },
 };
@@ -32,42 +32,47 @@ struct Step {
     sets: Vec<(&'static FieldDef, Value)>,
 }
 
-/// Brings one record up to date.
-pub(super) fn record(desk: &mut Desk<'_>, id: RecordId) -> Result<()> {
+/// Brings one record up to date with what is confirmed of it and what waits.
+pub(super) fn record(
+    desk: &mut Desk<'_>,
+    id: RecordId,
+    state: Option<&RecordState>,
+    waiting: &[Change],
+) -> Result<()> {
     let connection = desk.connection;
-    let state = outgoing::confirmed(connection, id)?;
-    let waiting = outgoing::prepare(connection, id)?;
     let found = Head::find(connection, id)?;
-    let Some(mut head) = found.or_else(|| state.as_ref().map(blank)) else { return Ok(()) };
-    let is_new = head.version == 0;
+    let Some(mut head) = found.or_else(|| state.map(blank)) else { return Ok(()) };
+    let (is_new, was_deleted) = (head.version == 0, head.deleted);
     let mut fields = if is_new { FieldMap::new() } else { head.fields(connection)? };
-    let was_live = !is_new && !head.deleted;
 
-    let steps = match &state {
-        Some(state) => steps(state, &visible(Some(state), &waiting), &fields, is_new, head.deleted),
+    let steps = match state {
+        Some(state) => steps(state, &visible(Some(state), waiting), &fields, is_new, was_deleted),
         // Gone at the gateway: it stays to be read as a tombstone.
-        None if waiting.is_empty() && !head.deleted => {
+        None if waiting.is_empty() && !was_deleted => {
             vec![Step { stamp: None, what: ChangeKind::Deleted, sets: Vec::new() }]
         }
         None => Vec::new(),
     };
     if is_new {
-        begin(desk, &mut head, state.as_ref())?;
+        begin(desk, &mut head, state)?;
     }
-    let changed = !steps.is_empty();
-    if changed && was_live {
-        for field in fields.values() {
-            unlist(connection, &head, field.def, &field.value)?;
+    let made: Vec<Made> = steps.into_iter().map(|step| make(desk, &mut head, step)).collect();
+    head.sync = conflicts::note(desk, id, state, !waiting.is_empty())?;
+    head.gateway_version = state.map(|state| state.version);
+    if is_new {
+        insert_head(connection, &head)?;
+    } else if made.is_empty() {
+        return update_standing(connection, &head);
+    } else {
+        update_head(connection, &head, was_deleted)?;
+        if !was_deleted {
+            for field in fields.values() {
+                unlist(connection, &head, field.def, &field.value)?;
+            }
         }
     }
-    for step in steps {
-        make(desk, &mut head, &mut fields, step)?;
-    }
-    head.sync = conflicts::note(desk, id, state.as_ref(), !waiting.is_empty())?;
-    head.gateway_version = state.map(|state| state.version);
-    write_head(connection, &head)?;
-    if !changed {
-        return Ok(());
+    for step in made {
+        step.write(connection, &head, &mut fields)?;
     }
     if !head.deleted {
         for field in fields.values() {
@@ -107,10 +112,10 @@ fn blank(state: &RecordState) -> Head {
         kind: state.kind,
         scope: if state.kind == Kind::Project { Some(state.id) } else { state.project },
         version: 0,
-        created_hlc: cairn_sync::Hlc::ZERO,
+        created_hlc: Hlc::ZERO,
         created_by: None,
         created_at: 0,
-        changed_hlc: cairn_sync::Hlc::ZERO,
+        changed_hlc: Hlc::ZERO,
         changed_by: None,
         changed_at: 0,
         sync: SyncState::Synced,
@@ -136,7 +141,7 @@ fn begin(desk: &mut Desk<'_>, head: &mut Head, state: Option<&RecordState>) -> R
         (place.version, place.deleted, place.gateway_version) = (1, true, None);
         insert_head(desk.connection, &place)?;
     }
-    insert_head(desk.connection, head)
+    Ok(())
 }
 
 /// The way from what is here to what has to be seen, in the order in which it was done.
@@ -159,7 +164,7 @@ fn steps(
             continue;
         }
         let stamp = state.fields.get(name).map(|field| field.stamp);
-        let key = stamp.map_or((cairn_sync::Hlc::ZERO, ChangeId::from_bytes([0; 16])), |s| (s.hlc, s.change));
+        let key = stamp.map_or((Hlc::ZERO, ChangeId::from_bytes([0; 16])), |s| (s.hlc, s.change));
         let step = by_change.entry(key);
         let step = step.or_insert_with(|| Step { stamp, what: ChangeKind::Changed, sets: Vec::new() });
         step.sets.push((def, value.clone()));
@@ -189,9 +194,19 @@ fn when(stamp: Stamp) -> i64 {
     i64::try_from(stamp.hlc.millis()).unwrap_or(i64::MAX)
 }
 
-/// One step: a version of the record, in its history under the change's own name where that is free.
-fn make(desk: &mut Desk<'_>, head: &mut Head, fields: &mut FieldMap, step: Step) -> Result<()> {
-    let connection = desk.connection;
+/// A step that has become a version of the record and is not written yet.
+struct Made {
+    number: u64,
+    change: ChangeId,
+    what: ChangeKind,
+    hlc: Hlc,
+    at: i64,
+    by: Option<RecordId>,
+    sets: Vec<(&'static FieldDef, Value)>,
+}
+
+/// Makes a step the next version of the record.
+fn make(desk: &mut Desk<'_>, head: &mut Head, step: Step) -> Made {
     head.version += 1;
     match step.stamp {
         Some(stamp) => {
@@ -211,68 +226,30 @@ fn make(desk: &mut Desk<'_>, head: &mut Head, fields: &mut FieldMap, step: Step)
         ChangeKind::Created | ChangeKind::Restored => head.deleted = false,
         ChangeKind::Changed => {}
     }
-    let hlc = step.stamp.map_or(head.changed_hlc, |stamp| stamp.hlc);
-    let mut change = step.stamp.map_or_else(ChangeId::new, |stamp| stamp.change);
-    if connection.prepare_cached("SELECT 1 FROM history WHERE change = ?1")?.exists([change.as_bytes()])? {
-        change = ChangeId::new();
+    Made {
+        number: head.version,
+        change: step.stamp.map_or_else(ChangeId::new, |stamp| stamp.change),
+        what: step.what,
+        hlc: step.stamp.map_or(head.changed_hlc, |stamp| stamp.hlc),
+        at: head.changed_at,
+        by: head.changed_by,
+        sets: step.sets,
     }
-    let author = head.changed_by.as_ref().map(RecordId::as_bytes);
-    let names: Vec<&str> = step.sets.iter().map(|(def, _)| def.name).collect();
-    connection
-        .prepare_cached(
-            "INSERT INTO history (record, version, change, kind, hlc, at, author, fields) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            head.id.as_bytes(),
-            head.version,
-            change.as_bytes(),
-            change_code(step.what),
-            hlc.to_bytes(),
-            head.changed_at,
-            author,
-            names.join(","),
-        ])?;
-    for (def, value) in step.sets {
-        connection
-            .prepare_cached(
-                "INSERT INTO fields (record, name, value, version, hlc, author) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-                 ON CONFLICT DO UPDATE SET value = excluded.value, version = excluded.version, hlc = excluded.hlc, \
-                 author = excluded.author",
-            )?
-            .execute(params![
-                head.id.as_bytes(),
-                def.name,
-                to_stored(&value)?,
-                head.version,
-                hlc.to_bytes(),
-                author
-            ])?;
-        connection
-            .prepare_cached(
-                "INSERT INTO history_values (record, field, version, value) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![head.id.as_bytes(), def.name, head.version, to_stored(&value)?])?;
-        fields.insert(def.name, Field { def, value, version: head.version });
-    }
-    Ok(())
 }
 
-fn write_head(connection: &Connection, head: &Head) -> Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE records SET version = ?2, changed_hlc = ?3, changed_by = ?4, changed_at = ?5, sync = ?6, \
-             deleted = ?7, gateway_version = ?8 WHERE id = ?1",
-        )?
-        .execute(params![
-            head.id.as_bytes(),
-            head.version,
-            head.changed_hlc.to_bytes(),
-            head.changed_by.as_ref().map(RecordId::as_bytes),
-            head.changed_at,
-            sync_code(head.sync),
-            head.deleted,
-            head.gateway_version,
-        ])?;
-    Ok(())
+impl Made {
+    /// Under the change's own name, where that is free.
+    fn write(self, connection: &Connection, head: &Head, fields: &mut FieldMap) -> Result<()> {
+        let Self { number, change, what, hlc, at, by, sets } = self;
+        let mut version = Version { record: head.id, number, change, what, hlc, at, by, sets: &sets };
+        if !version.write_history(connection)? {
+            version.change = ChangeId::new();
+            version.write_history(connection)?;
+        }
+        version.write_fields(connection)?;
+        for (def, value) in sets {
+            fields.insert(def.name, Field { def, value, version: number });
+        }
+        Ok(())
+    }
 }

@@ -28,8 +28,22 @@ const WISHES: usize = 16;
 /// The first and the longest bound of the time until a lost stream is held again. The time itself is drawn from zero to
 /// that: hubs that lost an instance together must not return together.
 const STREAM_AGAIN: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(300));
-/// A live hub whose stream is down asks this often by itself, in milliseconds.
-const POLL_MS: u64 = 60_000;
+/// What waits for a gateway's answer looks at the store this often at least: the queue may empty without a word about it.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// How fast the loop's own clockwork goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tempo {
+    /// A live hub whose stream is down asks this often by itself, in milliseconds.
+    pub poll_ms: u64,
+}
+
+impl Default for Tempo {
+    fn default() -> Self {
+        Self { poll_ms: 60_000 }
+    }
+}
+
 enum Wish {
     Round(Why),
     Reload,
@@ -63,6 +77,19 @@ impl Sync {
         name: String,
         system: Option<Arc<dyn SystemClock>>,
     ) -> cairn_store::Result<(Self, Running)> {
+        Self::start_at(store, name, system, Tempo::default()).await
+    }
+
+    /// [`Self::start`] at another tempo.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_at(
+        store: Store,
+        name: String,
+        system: Option<Arc<dyn SystemClock>>,
+        tempo: Tempo,
+    ) -> cairn_store::Result<(Self, Running)> {
         let clock = BestTime::load(&store).await?;
         let ways = store.sync_fact::<Ways>(Fact::Ways).await?.unwrap_or_default();
         let (wishes, wished) = mpsc::channel(WISHES);
@@ -83,6 +110,7 @@ impl Sync {
             system,
             clock: Arc::clone(&clock),
             began: Instant::now(),
+            tempo,
             told,
             healing: 0,
             asked_time: None,
@@ -114,6 +142,36 @@ impl Sync {
     /// The network came back.
     pub fn reconnected(&self) {
         self.wish(Wish::Round(Why::Reconnected));
+    }
+
+    /// Waits until the gateway has taken in what was written here, and at most `within`. Where the gateway cannot be reached,
+    /// or was not a moment ago, it does not wait: the queue keeps what was written, and nobody's page stands still for it.
+    /// Says whether the queue is empty.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn through(&self, within: Duration) -> cairn_store::Result<bool> {
+        let mut status = self.status.clone();
+        let deadline = tokio::time::Instant::now() + within;
+        let mut asked = false;
+        loop {
+            if self.store.sync_figures().await?.queue == 0 {
+                return Ok(true);
+            }
+            // What was said up to here belongs to an earlier moment than the queue.
+            let state = status.borrow_and_update().state.clone();
+            if !matches!(state, State::Idle | State::Busy) || tokio::time::Instant::now() >= deadline {
+                return Ok(false);
+            }
+            if !asked {
+                asked = true;
+                self.now();
+            }
+            let next = deadline.min(tokio::time::Instant::now() + LOOK_AGAIN);
+            if let Ok(Err(_)) = tokio::time::timeout_at(next, status.changed()).await {
+                return Ok(false);
+            }
+        }
     }
 
     fn wish(&self, wish: Wish) {
@@ -162,6 +220,7 @@ pub(super) struct Loop {
     pub(super) system: Option<Arc<dyn SystemClock>>,
     pub(super) clock: Arc<BestTime>,
     pub(super) began: Instant,
+    tempo: Tempo,
     pub(super) told: watch::Sender<Status>,
     /// Rounds in a row in which a scope did not add up.
     pub(super) healing: u32,
@@ -270,7 +329,7 @@ impl Loop {
         let (tell, mut events) = mpsc::channel(8);
         let mut stream = (way == Way::Live).then(|| hold(client, &tell));
         let mut stream_again = STREAM_AGAIN.0;
-        let mut next_poll = self.now().saturating_add(POLL_MS);
+        let mut next_poll = self.now().saturating_add(self.tempo.poll_ms);
         self.tell(State::Idle);
         loop {
             let live = stream.is_some();
@@ -289,7 +348,7 @@ impl Loop {
                 }
                 Woken::Files => continue,
                 Woken::Time if session.next_tick().is_none_or(|due| due > self.now()) => {
-                    next_poll = self.now().saturating_add(POLL_MS);
+                    next_poll = self.now().saturating_add(self.tempo.poll_ms);
                     Input::Wanted(Why::Newer)
                 }
                 Woken::Time => Input::Tick,
@@ -333,7 +392,7 @@ impl Loop {
                     });
                     stream = Some(hold_after(client, &tell, drawn(stream_again, chance()?)));
                     stream_again = (stream_again * 2).min(STREAM_AGAIN.1);
-                    next_poll = self.now().saturating_add(POLL_MS);
+                    next_poll = self.now().saturating_add(self.tempo.poll_ms);
                     continue;
                 }
             };

@@ -22,7 +22,7 @@ use cairn_sync::{
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError, GatewayUrl, Transport, UrlError, http_client};
-pub use driver::{Running, Sync};
+pub use driver::{Running, Sync, Tempo};
 pub use enrol::{EnrolError, enrol};
 pub use status::{State, Status};
 pub use time::{BestTime, SystemClock};
@@ -73,7 +73,8 @@ pub enum Mode {
     /// Here and at the gateway.
     #[default]
     Hybrid,
-    /// At the gateway, with this hub as a cache: what is written here is sent at once, and waits where that fails.
+    /// At the gateway, with this hub as a cache: whoever writes here waits for the gateway too, for a moment, and where it
+    /// cannot be reached the queue keeps what was written.
     Cloud,
 }
 

@@ -14,6 +14,7 @@ mod rate_limit;
 mod security_headers;
 mod shed;
 mod source;
+mod write_through;
 
 use axum::{Router, middleware::from_fn_with_state};
 use tower::ServiceBuilder;
@@ -47,7 +48,8 @@ pub(crate) fn around(routes: Router, hub: &Hub) -> Router {
             // Who sends it, and whether that person meant to.
             .layer(from_fn_with_state(with.clone(), identify::identify))
             .layer(axum::middleware::from_fn(csrf::check))
-            .layer(from_fn_with_state(with, rate_limit::by_account))
+            .layer(from_fn_with_state(with.clone(), rate_limit::by_account))
+            .layer(from_fn_with_state(with, write_through::wait))
             .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY)),
     )
 }

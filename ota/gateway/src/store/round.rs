@@ -7,7 +7,7 @@ use cairn_sync::{
     ChangeId, CommunityId, Kind, RecordId,
     admission::{Admission, Seat},
     authority::{Standing, Trace},
-    batch::{Needs, WorkingSet, Written, needs},
+    batch::{Needs, Step, WorkingSet, Written, needs},
     change::{Action, Change},
     http::{Credential, Page},
     record::RecordState,
@@ -349,6 +349,10 @@ async fn records(tx: &mut PgConnection, community: CommunityId, written: &Writte
     let (mut versions, mut deleted, mut states) = (Vec::new(), Vec::new(), Vec::new());
     let (mut created, mut creators) = (Vec::new(), Vec::new());
     let (mut changed, mut changers) = (Vec::new(), Vec::new());
+    let mut steps: BTreeMap<RecordId, Vec<&Step>> = BTreeMap::new();
+    for step in &written.steps {
+        steps.entry(step.record).or_default().push(step);
+    }
     for (id, became) in &written.records {
         let record = &became.after;
         ids.push(uuid(id.as_bytes()));
@@ -357,7 +361,7 @@ async fn records(tx: &mut PgConnection, community: CommunityId, written: &Writte
         versions.push(big(record.version));
         deleted.push(record.deleted.is_some());
         states.push(to_cbor(record)?);
-        let marks = Marks::of(written.steps.iter().filter(|step| step.record == *id));
+        let marks = Marks::of(steps.get(id).map(Vec::as_slice).unwrap_or_default());
         created.push(marks.created_hlc);
         creators.push(marks.created_by);
         changed.push(marks.changed_hlc);

@@ -54,9 +54,8 @@ pub(crate) struct Marks {
 
 impl Marks {
     /// From what a batch did to the record, in order; what it does not say stays as it is.
-    pub(crate) fn of<'a>(mut steps: impl Iterator<Item = &'a Step>) -> Self {
-        let Some(first) = steps.next() else { return Self::default() };
-        let last = steps.last().unwrap_or(first);
+    pub(crate) fn of(steps: &[&Step]) -> Self {
+        let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Self::default() };
         Self::between(first.stamp, last.stamp)
     }
 
