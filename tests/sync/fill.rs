@@ -50,6 +50,10 @@ async fn a_new_hub_is_filled_by_one_stream_that_goes_on_where_it_broke() {
     .await
     .unwrap();
 
+    let log = one.store.sync_log(50).await.unwrap();
+    let streams = log.iter().filter(|entry| entry.note.contains("in one stream"));
+    assert_eq!(streams.count(), 0, "it has only brought, and was behind nobody: {log:?}");
+
     let (_breaks, port) = cloud.plain(&weather).await.unwrap();
     weather.ration(700_000, u64::MAX);
     let two = enrolled(&cloud, &format!("http://127.0.0.1:{port}")).await;

@@ -16,6 +16,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0001_start", include_str!("../migrations/0001_start.sql")),
     ("0002_record_api", include_str!("../migrations/0002_record_api.sql")),
     ("0003_wanted", include_str!("../migrations/0003_wanted.sql")),
+    ("0004_no_lookups_of_the_community", include_str!("../migrations/0004_no_lookups_of_the_community.sql")),
 ];
 
 /// The schema that this binary needs.

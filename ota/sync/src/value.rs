@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::kinds::{FieldDef, FieldType};
 
@@ -13,7 +13,7 @@ pub type Fields = BTreeMap<String, Value>;
 ///
 /// Serialized untagged: in JSON a text is a string, a set an array of strings. Which of the two readings of
 /// an array (`Set`, `Json`) is meant follows from the field's type, see [`FieldType::parse`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     /// Not set.
@@ -28,6 +28,35 @@ pub enum Value {
     Set(BTreeSet<String>),
     /// Structured data, for example the questions of an assessment.
     Json(serde_json::Value),
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde_json::Value::deserialize(deserializer).map(Self::from_json)
+    }
+}
+
+impl Value {
+    /// As what it looks like. Written out, because the derived way tries one variant after the other and writes the whole value
+    /// into the error of each that it is not.
+    fn from_json(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(flag) => Self::Bool(flag),
+            serde_json::Value::Number(number) => {
+                number.as_i64().map_or(Self::Json(serde_json::Value::Number(number)), Self::Int)
+            }
+            serde_json::Value::String(text) => Self::Text(text),
+            serde_json::Value::Array(items) if items.iter().all(serde_json::Value::is_string) => {
+                let texts = items.into_iter().filter_map(|item| match item {
+                    serde_json::Value::String(text) => Some(text),
+                    _ => None,
+                });
+                Self::Set(texts.collect())
+            }
+            other => Self::Json(other),
+        }
+    }
 }
 
 /// The form in which values cross the wire and are stored: as in JSON, but structured data says that it is, so
@@ -62,7 +91,7 @@ pub mod exact {
                 map.remove(JSON).map(Value::Json).ok_or_else(|| D::Error::custom("not a field's value"))
             }
             serde_json::Value::Object(_) => Err(D::Error::custom("not a field's value")),
-            plain => serde_json::from_value(plain).map_err(D::Error::custom),
+            plain => Ok(Value::from_json(plain)),
         }
     }
 }
@@ -295,6 +324,19 @@ mod tests {
         assert_eq!(field(Kind::Notice, "title").parse(json!("Water")).unwrap(), Value::from("Water"));
         assert!(matches!(field(Kind::Document, "tags").parse(json!(["a"])).unwrap(), Value::Set(_)));
         assert!(matches!(field(Kind::Assessment, "questions").parse(json!(["a"])).unwrap(), Value::Json(_)));
+    }
+
+    #[test]
+    fn a_value_looks_like_what_it_is() {
+        let looks = |json: serde_json::Value| serde_json::from_value::<Value>(json).unwrap();
+        assert_eq!(looks(json!(null)), Value::Null);
+        assert_eq!(looks(json!(true)), Value::Bool(true));
+        assert_eq!(looks(json!(i64::MIN)), Value::Int(i64::MIN));
+        assert_eq!(looks(json!("a")), Value::from("a"));
+        assert_eq!(looks(json!(["b", "a", "b"])), Value::Set(["a".to_owned(), "b".to_owned()].into()));
+        for json in [json!(u64::MAX), json!(0.5), json!(["a", 1]), json!({ "a": 1 })] {
+            assert_eq!(looks(json.clone()), Value::Json(json));
+        }
     }
 
     #[test]

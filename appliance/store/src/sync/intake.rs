@@ -34,7 +34,8 @@ pub(super) fn reply(desk: &mut Desk<'_>, request: &Request, reply: Reply) -> Res
     // A project that came with this reply is a scope of its own, to be asked for.
     let new_scope =
         scopes::cursors(desk.connection)?.keys().any(|scope| !request.cursors.contains_key(scope));
-    taken.more = more || new_scope || waits(desk.connection)?;
+    taken.behind = more || new_scope;
+    taken.more = taken.behind || waits(desk.connection)?;
     Ok(Ok(taken))
 }
 

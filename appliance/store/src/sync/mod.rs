@@ -43,6 +43,8 @@ pub struct Taken {
     pub refused: usize,
     /// Records that it brought.
     pub records: usize,
+    /// There is more to fetch.
+    pub behind: bool,
     /// There is more to fetch or to send.
     pub more: bool,
     /// Scopes that did not add up and are read again from the beginning.

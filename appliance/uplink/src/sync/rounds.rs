@@ -49,7 +49,8 @@ impl Loop {
         };
         let mut note = String::new();
         let outcome = match outcome {
-            Ok(taken) if taken.more && taken.records >= fill::FAR_BEHIND => {
+            // What was brought comes back as records: a long queue alone is no reason.
+            Ok(taken) if taken.behind && taken.records >= fill::FAR_BEHIND => {
                 Ok(self.fill(client, taken, &mut note).await?)
             }
             other => other,
