@@ -30,7 +30,8 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
     // Built with all packages at once: a build of the hub alone would choose other features of what it stands on and
     // compile most of it a second time.
     let mut tests = cargo("nextest");
-    tests.args(["run", "--workspace", "--no-fail-fast"]).args(&args.filter);
+    // Examples are programs that measure; `lint` compiles them.
+    tests.args(["run", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]).args(&args.filter);
     tests.envs(environment).env("CAIRN_BIN", target().join("debug/cairn"));
     step::show("Running the tests", &mut tests)
 }

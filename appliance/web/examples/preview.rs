@@ -5,15 +5,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-#[path = "../tests/pages_support/mod.rs"]
-mod pages_support;
+#[path = "../tests/pages/support/mod.rs"]
+mod support;
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use cairn_library::extract::{ExtractorCommand, child_main};
 use cairn_sync::{Kind, RecordId, Value};
 use cairn_web::{Connectivity, Peer};
-use pages_support::{PASSWORD, World, fields};
+use support::{PASSWORD, World, fields};
 
 const DAY_MS: i64 = 86_400_000;
 

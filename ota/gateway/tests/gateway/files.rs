@@ -1,10 +1,7 @@
 //! Files of documents for clients of the record API, against a real PostgreSQL: whole or not at all, and asked of hubs where
 //! none has brought them. That ranges, rights and headers are a hub's is compared in `cairn-tests` (`sync`, `records`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod support;
-
+use crate::support::*;
 use cairn_gateway::limits::Limits;
 use cairn_sync::{
     BlobId, Kind, RecordId, Value,
@@ -14,7 +11,6 @@ use futures::{StreamExt, stream};
 use serde_json::{Value as Json, json};
 use sqlx_core::{connection::Connection, query_scalar::query_scalar, sql_str::AssertSqlSafe};
 use sqlx_postgres::{PgConnection, Postgres};
-use support::*;
 
 fn content() -> Vec<u8> {
     (0..700_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()

@@ -1,17 +1,7 @@
 //! What a keeper does to the device, what its status page tells, and what phones on the hub's own Wi-Fi are told.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may fail"
-)]
-
-mod pages_support;
-
+use crate::support::{PASSWORD, World};
 use cairn_web::DeviceAct;
-use pages_support::{PASSWORD, World};
 
 #[tokio::test]
 async fn only_a_keeper_who_types_the_password_and_means_it_erases_the_hub() {

@@ -1,10 +1,5 @@
 //! The confined child: what it may do, how its death is told, and real archives through it.
 
-// Lints that are meant for the product; a test that fails here fails as it should.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
-
-mod extract_support;
-
 use std::{
     fs::{self, File},
     io::{Read, Write},
@@ -13,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::{ENGLISH, samples, text};
 use cairn_library::extract::{BlockKind, Extractor, ExtractorCommand, Format, Hint, Limits, Reason};
-use extract_support::{ENGLISH, samples, text};
 
 fn child() -> ExtractorCommand {
     ExtractorCommand::new(env!("CARGO_BIN_EXE_extract-child"), [""; 0])
@@ -33,7 +28,7 @@ fn file(bytes: &[u8]) -> File {
 #[tokio::test]
 async fn the_child_reads_what_this_process_reads() {
     for (name, bytes) in samples() {
-        let here = extract_support::read(bytes.clone(), name).unwrap();
+        let here = crate::support::read(bytes.clone(), name).unwrap();
         let there = Extractor::new(child()).extract(file(&bytes), &Hint::from_name(name)).await.unwrap();
         assert_eq!(here, there, "{name}");
     }

@@ -1,16 +1,12 @@
 //! Communities are kept apart by PostgreSQL itself.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod support;
-
+use crate::support::*;
 use cairn_gateway::{db::Db, store::hubs};
 use cairn_sync::RecordId;
 use sqlx_core::{
     connection::Connection, query::query, query_scalar::query_scalar, row::Row, sql_str::AssertSqlSafe,
 };
 use sqlx_postgres::{PgConnection, Postgres};
-use support::*;
 
 /// Every table that holds anything of a community, as the catalogue says, not as somebody remembered to list.
 async fn tables(connection: &mut PgConnection) -> Vec<String> {

@@ -1,8 +1,5 @@
 //! Passages: size, sentences, headings, nothing lost.
 
-// Lints that are meant for the product; a test that fails here fails as it should.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
-
 use cairn_library::{
     extract::{Block, BlockKind, Location},
     split::{Passage, estimate_tokens, split},

@@ -1,20 +1,15 @@
 //! Files that want to do harm: each ends soon, in bounded memory, with a sentence or with the part that is well.
 
-// Lints that are meant for the product; a test that fails here fails as it should.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
-
-mod extract_support;
-
 use std::{
     fs::File,
     io::Write,
     time::{Duration, Instant},
 };
 
+use crate::support::{ENGLISH, Random, epub, pdf, read, samples, text, zim};
 use cairn_library::extract::{
     ExtractError, Extracted, Extractor, ExtractorCommand, Format, Hint, Limit, Limits, Reason,
 };
-use extract_support::{ENGLISH, Random, epub, pdf, read, samples, text, zim};
 
 const MIB: u64 = 1024 * 1024;
 /// Memory and time that no hostile file may exceed; the hub's own limits are wider.

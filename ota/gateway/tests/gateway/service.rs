@@ -1,11 +1,8 @@
 //! What lies around rounds: live events across instances, files, the time, limits, the fleet page, going away.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use cairn_gateway::{fleet::accounts, limits::Limits, store::hubs};
 use cairn_sync::{
@@ -19,7 +16,6 @@ use cairn_sync::{
     session::{Failure, Stop},
 };
 use futures::StreamExt;
-use support::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_on_one_instance_is_heard_on_the_other_until_it_goes_away() {

@@ -1,17 +1,13 @@
 //! The record API over HTTP against a real PostgreSQL: what only the gateway has. That it answers as a hub does is compared in
 //! `cairn-tests` (`sync`, `records`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod support;
-
+use crate::support::*;
 use cairn_gateway::store::records;
 use cairn_sync::{RecordId, Value, http::ApiToken};
 use reqwest::Method;
 use serde_json::{Value as Json, json};
 use sqlx_core::{connection::Connection, query::query};
 use sqlx_postgres::{PgConnection, Postgres};
-use support::*;
 
 struct Caller {
     url: String,

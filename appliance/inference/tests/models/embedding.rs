@@ -1,20 +1,10 @@
 //! The converted, quantized embedding model against the published one.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop"
-)]
-
-mod reference;
-
 use std::path::{Path, PathBuf};
 
+use crate::reference::{Reference, workspace};
 use cairn_inference::{EmbedRole, InferenceClient, ServeConfig, probe::Embedder, serve};
 use futures::future::try_join_all;
-use reference::{Reference, workspace};
 
 const SENTENCES: usize = 200;
 /// Least cosine between our vector of a sentence and the reference's.

@@ -1,15 +1,6 @@
 //! Every family in every quantization against llama.cpp: tokens, templates, logits, likeliest next tokens.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop"
-)]
-
-mod reference;
-
+use crate::reference::Reference;
 use base64::Engine;
 use cairn_inference::{
     ChatMessage, ChatRole, Family,
@@ -17,7 +8,6 @@ use cairn_inference::{
     probe::Probe,
     synthetic::{self, Shape},
 };
-use reference::Reference;
 use serde::{Deserialize, Serialize};
 
 /// Quantizations that are in use for small models, and the one without any.

@@ -1,13 +1,5 @@
 //! Our loop against the models of `candle-transformers`, where those follow the original models.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop"
-)]
-
 use cairn_inference::{
     Family,
     gguf::TensorType,

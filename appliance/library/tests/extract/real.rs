@@ -1,9 +1,6 @@
 //! Real documents, as Debian ships them. Fetched once into the build folder with `apt-get download`; nothing of them
 //! is kept in the repository.
 
-// Lints that are meant for the product; a test that fails here fails as it should.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
-
 use std::{
     collections::HashMap,
     fs::{self, File},

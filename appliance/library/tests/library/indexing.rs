@@ -1,8 +1,4 @@
 //! The indexer: hostile files, retries, deletion, and a process that is killed in the middle.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-#![allow(missing_docs)]
-
-mod library_support;
 
 use std::{
     collections::BTreeMap,
@@ -13,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::{DEADLINE, HashingModel, Script, add, console, hub, start};
 use cairn_inference::{GenerateEvent, InferenceError};
 use cairn_library::{
     IndexOutcome, IndexState, Library, LibraryConfig, SearchQuery, extract::ExtractorCommand,
 };
 use cairn_store::{OpenOptions, Store, Viewer};
 use cairn_sync::RecordId;
-use library_support::{DEADLINE, HashingModel, Script, add, console, hub, start};
 
 #[tokio::test]
 async fn a_file_that_cannot_be_read_costs_one_file_and_is_named() {
@@ -154,7 +150,7 @@ async fn a_killed_indexer_leaves_no_gap_and_no_duplicate() {
     let mut kills = 0;
     for steps in [1, 2, 3, 4, 5, 6, 8] {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "indexer_process", "--nocapture"])
+            .args(["--exact", "indexing::indexer_process", "--nocapture"])
             .env(CHILD_FOLDER, folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -1,21 +1,12 @@
 //! Sharing and conflicts as people meet them: two hubs that changed the same words, a gateway that decides with the real
 //! engine, and somebody in front of the page.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may fail"
-)]
-
-mod pages_support;
-
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
+use crate::support::{LANGUAGES, World, check, fields, filled, select};
 use cairn_store::{OpenOptions, Part, Secret, Store, SyncFigures, TakenIn, Viewer};
 use cairn_sync::{
     HubId, Kind, RecordId, Value,
@@ -27,7 +18,6 @@ use cairn_sync::{
 };
 use cairn_web::{Uplink, UplinkError, UplinkMode, UplinkState, UplinkStatus, router};
 use futures::future::BoxFuture;
-use pages_support::{LANGUAGES, World, check, fields, filled, select};
 
 const ALL: Viewer = Viewer::system(Part::Console);
 
@@ -145,7 +135,7 @@ impl Two {
     }
 
     /// Opens the conflict's page, presses the button with this value, as a browser without scripts does.
-    async fn press(&self, path: &str, choice: &str) -> pages_support::Answer {
+    async fn press(&self, path: &str, choice: &str) -> crate::support::Answer {
         let opened = self.world.get(path, &[("cookie", &self.keeper)]).await;
         assert_eq!(opened.status, 200, "{path}: {}", opened.body);
         let html = opened.html();

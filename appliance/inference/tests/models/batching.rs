@@ -1,13 +1,5 @@
 //! How tokens are grouped into steps must not change what comes out.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop"
-)]
-
 use cairn_inference::{
     Family,
     gguf::TensorType,

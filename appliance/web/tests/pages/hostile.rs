@@ -1,11 +1,7 @@
 //! What people write is shown and never run, wherever it is shown.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod pages_support;
-
+use crate::support::{World, encoded, fields, filled};
 use cairn_sync::{Kind, Value};
-use pages_support::{World, encoded, fields, filled};
 use scraper::Selector;
 
 const PAYLOADS: [&str; 9] = [
@@ -193,7 +189,7 @@ async fn broken_utf8_in_a_form_is_kept_as_far_as_it_is_text() {
             body.extend_from_slice(piece.as_bytes());
         }
         let request = axum::http::Request::post("/notices")
-            .header("host", pages_support::HOST)
+            .header("host", crate::support::HOST)
             .header("accept", "text/html")
             .header("cookie", &keeper)
             .header("content-type", "application/x-www-form-urlencoded")

@@ -1,14 +1,10 @@
 //! Forms work without scripts: opened, filled in, sent, and shown again where something is wrong.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod pages_support;
-
+use crate::support::{HOST, PASSWORD, World, filled};
 use axum::{body::Body, http::Request};
-use pages_support::{HOST, PASSWORD, World, filled};
 use scraper::Selector;
 
-fn has(answer: &pages_support::Answer, selector: &str) -> bool {
+fn has(answer: &crate::support::Answer, selector: &str) -> bool {
     answer.html().select(&Selector::parse(selector).unwrap()).next().is_some()
 }
 

@@ -1,14 +1,10 @@
 //! Search over real documents: words, meaning, both, and what happens when the model is missing.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-#![allow(missing_docs)]
-
-mod library_support;
 
 use std::{sync::atomic::Ordering, time::Instant};
 
+use crate::support::{add, add_sample, console, hub};
 use cairn_library::{Degraded, IndexOutcome, Mode, SearchQuery};
 use cairn_store::Viewer;
-use library_support::{add, add_sample, console, hub};
 
 #[tokio::test]
 async fn the_right_paragraph_comes_first_and_its_sentence_is_marked() {

@@ -1,13 +1,5 @@
 //! The inference role from the hub's side: both ends of a real socket pair, a model that quotes its prompt.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop"
-)]
-
 use std::{os::unix::net::UnixStream, path::Path, time::Duration};
 
 use cairn_inference::{

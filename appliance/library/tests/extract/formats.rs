@@ -1,15 +1,10 @@
 //! Every format: what comes out of a document that is well.
 
-// Lints that are meant for the product; a test that fails here fails as it should.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
-
-mod extract_support;
-
+use crate::support::{ENGLISH, blocks, epub, pdf, pdf::Text, read, samples, text, zim};
 use cairn_library::{
     extract::{BlockKind::*, Format, Hint, Input, Limits, Notice, Reason, extract},
     split::split,
 };
-use extract_support::{ENGLISH, blocks, epub, pdf, pdf::Text, read, samples, text, zim};
 
 #[test]
 fn every_sample_is_read_as_what_it_is() {

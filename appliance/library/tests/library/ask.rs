@@ -1,16 +1,12 @@
 //! Questions answered from documents: verdict, citations, checks, refusal, and everything that breaks.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-#![allow(missing_docs)]
-
-mod library_support;
 
 use std::sync::{Arc, atomic::Ordering};
 
+use crate::support::{DEADLINE, Hub, Script, add, add_sample, hub, hub_with};
 use cairn_inference::{Finish, GenerateEvent, InferenceError};
 use cairn_library::{AskEvent, Question, Refusal, Verdict};
 use cairn_store::Viewer;
 use futures::StreamExt;
-use library_support::{DEADLINE, Hub, Script, add, add_sample, hub, hub_with};
 
 const QUESTION: &str = "How many drops of bleach go into a litre of clear water?";
 const BLEACH: &str = "Use 2 drops of bleach for each litre of clear water [1]. Stir and wait 30 minutes [1]. Add 50 drops to be safe [1].";

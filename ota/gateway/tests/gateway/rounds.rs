@@ -1,11 +1,8 @@
 //! Rounds over HTTP against a real PostgreSQL, on several instances.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::*;
 use cairn_gateway::store::{Refused, hubs, round};
 use cairn_sync::{
     RecordId, Value,
@@ -14,7 +11,6 @@ use cairn_sync::{
     session::{Failure, Stop},
     wire::ScopeId,
 };
-use support::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hubs_on_two_instances_converge() {

@@ -1,13 +1,9 @@
 //! Every page, for everyone, in every language: it renders, is well formed, is fully translated and carries
 //! what every page must carry.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod pages_support;
-
+use crate::support::{LANGUAGES, World, check, encoded, fields, select};
 use cairn_sync::{Kind, RecordId, Value};
 use cairn_web::Connectivity;
-use pages_support::{LANGUAGES, World, check, encoded, fields, select};
 
 struct Sample {
     notice: RecordId,
@@ -240,7 +236,7 @@ async fn the_first_page_is_light() {
             }
         }
         let request = axum::http::Request::get(&path)
-            .header("host", pages_support::HOST)
+            .header("host", crate::support::HOST)
             .header("cookie", &keeper)
             .header("accept-encoding", "gzip")
             .body(axum::body::Body::empty())
