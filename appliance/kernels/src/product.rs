@@ -152,6 +152,27 @@ unsafe fn five_bits<S: Simd>(from: *const u8, part: usize) -> [S::Codes; 8] {
     }
 }
 
+/// The four groups of half a run of Q6_K, stored as bits 4 and 5 and nibbles, for register group `part`.
+///
+/// # Safety
+/// `from` is `2 * VECTOR + NIBBLES` readable bytes; `half` is below 2.
+#[inline(always)]
+unsafe fn six_bits<S: Simd>(from: *const u8, half: usize, part: usize) -> [S::Codes; 4] {
+    // SAFETY: all offsets lie inside the vectors of bits and the nibbles.
+    unsafe {
+        let from = from.add(4 * S::LANES * part);
+        let bits = S::load_codes(from.add(half * VECTOR));
+        let codes = from.add((2 + 2 * half) * VECTOR);
+        let (a, b) = (S::load_codes(codes), S::load_codes(codes.add(VECTOR)));
+        [
+            S::add_two_bits::<0>(S::low_nibbles(a), bits),
+            S::add_two_bits::<1>(S::high_nibbles(a), bits),
+            S::add_two_bits::<2>(S::low_nibbles(b), bits),
+            S::add_two_bits::<3>(S::high_nibbles(b), bits),
+        ]
+    }
+}
+
 /// Adds `ints × activation scale × scale` to the sum of panel row `m`.
 ///
 /// # Safety

@@ -2,7 +2,8 @@
 #![allow(clippy::indexing_slicing, reason = "indices are below constant array lengths")]
 
 use super::{
-    PackedFormat, add_halves, add_scaled, five_bits, half_run, halves, minimum_run, nibbles, unsigned_run,
+    PackedFormat, add_halves, add_scaled, five_bits, half_run, halves, minimum_run, nibbles, six_bits,
+    unsigned_run,
 };
 use crate::Format;
 use crate::layout::{HALVES, SUB_Q4K, SUB_Q5K, SUB_Q6K, TILE_ROWS, VECTOR, unit_bytes};
@@ -166,7 +167,7 @@ impl PackedFormat for Q6K {
         part: usize,
         sums: &mut [S::Floats; M],
     ) {
-        // SAFETY: the offsets are those of the layout; six bits are at most 63; `m` and `m + 1` are below `M`.
+        // SAFETY: the offsets are those of the layout; six bits are at most 63; `M` is 1 or even, so `m + 1` is below it.
         unsafe {
             let d = halves::<S>(unit, part);
             for sub in 0..Self::RUNS {
@@ -175,32 +176,22 @@ impl PackedFormat for Q6K {
                     S::mul(d, S::load_signed_bytes(at.add(S::LANES * part))),
                     S::mul(d, S::load_signed_bytes(at.add(TILE_ROWS + S::LANES * part))),
                 ];
-                let bits = at.add(2 * TILE_ROWS + 4 * S::LANES * part);
-                let (low, high) = (S::load_codes(bits), S::load_codes(bits.add(VECTOR)));
-                let [a, b, c, d, e, f, g, h] = nibbles::<S>(at.add(2 * TILE_ROWS + 2 * VECTOR), part);
-                let halves = [
-                    [
-                        S::add_two_bits::<0>(a, low),
-                        S::add_two_bits::<1>(b, low),
-                        S::add_two_bits::<2>(c, low),
-                        S::add_two_bits::<3>(d, low),
-                    ],
-                    [
-                        S::add_two_bits::<0>(e, high),
-                        S::add_two_bits::<1>(f, high),
-                        S::add_two_bits::<2>(g, high),
-                        S::add_two_bits::<3>(h, high),
-                    ],
-                ];
+                let bits = at.add(2 * TILE_ROWS);
                 let run = PanelRun::<M>(panel.add(sub * panel::stride(M)));
+                if M == 1 {
+                    // One half after the other: the codes of both do not fit in the registers.
+                    let first = half_run::<S, M>(&six_bits::<S>(bits, 0, part), run, 0, 0);
+                    let second = half_run::<S, M>(&six_bits::<S>(bits, 1, part), run, 1, 0);
+                    add_halves::<S, M>([first[0], second[0]], scales, run, 0, sums);
+                    continue;
+                }
+                let halves = [six_bits::<S>(bits, 0, part), six_bits::<S>(bits, 1, part)];
                 let mut m = 0;
                 while m < M {
                     let first = half_run::<S, M>(&halves[0], run, 0, m);
                     let second = half_run::<S, M>(&halves[1], run, 1, m);
                     add_halves::<S, M>([first[0], second[0]], scales, run, m, sums);
-                    if M > 1 {
-                        add_halves::<S, M>([first[1], second[1]], scales, run, m + 1, sums);
-                    }
+                    add_halves::<S, M>([first[1], second[1]], scales, run, m + 1, sums);
                     m += 2;
                 }
             }

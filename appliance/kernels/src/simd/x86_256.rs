@@ -143,22 +143,40 @@ impl Simd for Avx2 {
         init: i32,
     ) -> __m256i {
         // `vpmaddubsw` adds two products in 16 bits; that many groups can be added before they must be widened.
-        let groups_in_16_bits = const { (i16::MAX as i32 / (2 * MAX * ACTIVATION_MAX)) as usize };
-        let ones = _mm256_set1_epi16(1);
-        let mut sum = _mm256_set1_epi32(init);
-        let mut g = 0;
-        while g < G {
-            let mut pairs = _mm256_maddubs_epi16(codes[g], broadcast(activations, g));
-            g += 1;
-            let mut added = 1;
-            while added < groups_in_16_bits && g < G {
-                pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes[g], broadcast(activations, g)));
-                g += 1;
-                added += 1;
-            }
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+        let in_16_bits = const { i16::MAX as i32 / (2 * MAX * ACTIVATION_MAX) };
+        const { assert!(G == 4 || G == 8, "runs and half runs") };
+        // Written out: a loop over the groups keeps the codes in memory, and storing and loading them takes as long as the rest.
+        macro_rules! two_groups {
+            ($g:literal) => {{
+                let first = _mm256_maddubs_epi16(codes[$g], broadcast(activations, $g));
+                let second = _mm256_maddubs_epi16(codes[$g + 1], broadcast(activations, $g + 1));
+                if in_16_bits >= 2 {
+                    [_mm256_add_epi16(first, second), _mm256_setzero_si256()]
+                } else {
+                    [first, second]
+                }
+            }};
         }
-        sum
+        let ones = _mm256_set1_epi16(1);
+        let add = |a: __m256i, b: __m256i| _mm256_add_epi32(a, b);
+        let wide = |[a, b]: [__m256i; 2]| {
+            let a = _mm256_madd_epi16(a, ones);
+            if in_16_bits >= 2 { a } else { add(a, _mm256_madd_epi16(b, ones)) }
+        };
+        let four_groups = |a: [__m256i; 2], b: [__m256i; 2]| {
+            if in_16_bits >= 4 { wide([_mm256_add_epi16(a[0], b[0]), a[1]]) } else { add(wide(a), wide(b)) }
+        };
+        let init = _mm256_set1_epi32(init);
+        let (ab, cd) = (two_groups!(0), two_groups!(2));
+        if G == 4 {
+            return add(init, four_groups(ab, cd));
+        }
+        let (ef, gh) = (two_groups!(4), two_groups!(6));
+        if in_16_bits >= 8 {
+            let (first, second) = (_mm256_add_epi16(ab[0], cd[0]), _mm256_add_epi16(ef[0], gh[0]));
+            return add(init, wide([_mm256_add_epi16(first, second), ab[1]]));
+        }
+        add(init, add(four_groups(ab, cd), four_groups(ef, gh)))
     }
 
     #[inline(always)]
