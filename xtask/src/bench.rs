@@ -136,7 +136,13 @@ fn inference(quick: bool) -> Result<String> {
     if quick {
         bench.arg("--quick");
     }
-    step::show_and_keep("Comparing engines", &mut bench)
+    let engines = step::show_and_keep("Comparing engines", &mut bench)?;
+    let mut drafts = example("bench-drafts");
+    drafts.arg(cache.join("bench/drafts"));
+    let drafts = step::show_and_keep("Measuring drafts", &mut drafts)?;
+    Ok(format!(
+        "{engines}\nDrafts from the conversation, by a model that quotes it (`appliance/inference/examples/bench-drafts.rs` says how it is made):\n\n{drafts}"
+    ))
 }
 
 fn ota(args: &OtaArgs) -> Result<String> {
@@ -167,7 +173,8 @@ fn ota(args: &OtaArgs) -> Result<String> {
 pub(crate) fn build() -> Result<()> {
     let mut build = cargo("build");
     build.args(["--release", "--workspace", "--bin=cairn", "--bin=bench-hub"]);
-    build.args(["--example=evaluate", "--example=store_bench", "--example=compare-engines"]);
+    build.args(["--example=evaluate", "--example=store_bench"]);
+    build.args(["--example=compare-engines", "--example=bench-drafts"]);
     step::show("Building the hub and what measures it", &mut build)
 }
 

@@ -35,6 +35,10 @@ const HIDDEN: usize = 4 * CODE + 32;
 const TURNING: usize = 32;
 const HEAD: usize = 2 * TURNING + 2 * CODE;
 const FEED_FORWARD: usize = 32;
+/// Layers that are set by hand.
+const LAYERS: usize = 2;
+/// What makes the model as large as one of 360 million weights: layers, and the width of what is in them.
+const BALLAST: (usize, usize) = (30, 5632);
 /// Strength of a query by position, and of one by content.
 const POSITION_GAIN: f32 = 20.0;
 const CONTENT_GAIN: f32 = 2.0;
@@ -70,7 +74,16 @@ impl Matrix {
 /// # Errors
 /// What the file system says.
 pub fn write_copying(path: &Path) -> io::Result<()> {
-    write(path, "", None)
+    write(path, "", None, (0, FEED_FORWARD))
+}
+
+/// As [`write_copying`], with layers behind that are read and computed like any other and add nothing, because their last products
+/// are with zeros: a token costs what it costs a real model of 340 MiB.
+///
+/// # Errors
+/// As [`write_copying`].
+pub fn write_copying_with_ballast(path: &Path) -> io::Result<()> {
+    write(path, "", None, BALLAST)
 }
 
 /// As [`write_copying`], but the words of `passage` are one token each and an answer goes on behind a closing bracket.
@@ -81,15 +94,20 @@ pub fn write_copying(path: &Path) -> io::Result<()> {
 /// # Errors
 /// As [`write_copying`].
 pub fn write_quoting(path: &Path, passage: &str) -> io::Result<()> {
-    write(path, passage, Some(CHATML_BEHIND_A_BRACKET))
+    write(path, passage, Some(CHATML_BEHIND_A_BRACKET), (0, FEED_FORWARD))
 }
 
-fn write(path: &Path, whole: &str, template: Option<&str>) -> io::Result<()> {
+fn write(
+    path: &Path,
+    whole: &str,
+    template: Option<&str>,
+    (ballast, feed_forward): (usize, usize),
+) -> io::Result<()> {
     let shape = Shape {
         name: "copying",
-        layers: 2,
+        layers: LAYERS + ballast,
         hidden: HIDDEN,
-        feed_forward: FEED_FORWARD,
+        feed_forward,
         heads: 2,
         kv_heads: 2,
         head: HEAD,
@@ -145,7 +163,7 @@ fn tensors(shape: &Shape) -> Vec<(Tensor, Vec<u8>)> {
     // What the norm leaves of a one: all tokens have codes of the same length.
     let norm =
         |codes: usize| (HIDDEN as f32 / ((codes * CODE) as f32 + CONSTANT_VALUE * CONSTANT_VALUE)).sqrt();
-    for layer in 0..2 {
+    for layer in 0..shape.layers {
         let (mut query, mut key, mut value) =
             (Matrix::zero(HIDDEN, width), Matrix::zero(HIDDEN, width), Matrix::zero(HIDDEN, width));
         let mut out = Matrix::zero(width, HIDDEN);
@@ -163,7 +181,7 @@ fn tensors(shape: &Shape) -> Vec<(Tensor, Vec<u8>)> {
                 value.copy(first, CURRENT, CODE, 1.0 / one);
                 out.copy(place, first, CODE, 1.0);
             }
-        } else {
+        } else if layer < LAYERS {
             let one = norm(3);
             let gain = CONTENT_GAIN / one;
             let content = 2 * TURNING;
@@ -179,9 +197,9 @@ fn tensors(shape: &Shape) -> Vec<(Tensor, Vec<u8>)> {
         add(&name("attn_k"), &key);
         add(&name("attn_v"), &value);
         add(&name("attn_output"), &out);
-        add(&name("ffn_gate"), &Matrix::zero(HIDDEN, FEED_FORWARD));
-        add(&name("ffn_up"), &Matrix::zero(HIDDEN, FEED_FORWARD));
-        add(&name("ffn_down"), &Matrix::zero(FEED_FORWARD, HIDDEN));
+        add(&name("ffn_gate"), &Matrix::zero(HIDDEN, shape.feed_forward));
+        add(&name("ffn_up"), &Matrix::zero(HIDDEN, shape.feed_forward));
+        add(&name("ffn_down"), &Matrix::zero(shape.feed_forward, HIDDEN));
     }
     let mut vector = |name: String, values: Vec<f32>| {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -189,8 +207,11 @@ fn tensors(shape: &Shape) -> Vec<(Tensor, Vec<u8>)> {
         let kind = TensorType::F32.number();
         tensors.push((Tensor { name, dims, kind, bytes: bytes.len() as u64 }, bytes));
     };
-    for name in ["output_norm", "blk.0.attn_norm", "blk.0.ffn_norm", "blk.1.attn_norm", "blk.1.ffn_norm"] {
-        vector(format!("{name}.weight"), vec![1.0; HIDDEN]);
+    vector("output_norm.weight".into(), vec![1.0; HIDDEN]);
+    for layer in 0..shape.layers {
+        for norm in ["attn_norm", "ffn_norm"] {
+            vector(format!("blk.{layer}.{norm}.weight"), vec![1.0; HIDDEN]);
+        }
     }
     let pairs = HEAD / 2;
     let factors = (0..pairs).map(|pair| {

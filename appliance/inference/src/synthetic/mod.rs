@@ -15,7 +15,7 @@ use std::{
     path::Path,
 };
 
-pub use copying::{write_copying, write_quoting};
+pub use copying::{write_copying, write_copying_with_ballast, write_quoting};
 pub use shapes::Shape;
 
 use crate::{
