@@ -63,10 +63,8 @@ pub(crate) unsafe fn tile_product<S: Simd, P: PackedFormat, const M: usize>(
             let mut sums = [[S::splat(0.0); M]; MAX_PARTS];
             for unit in 0..units {
                 let weights = tile.add(unit * P::UNIT_BYTES);
-                let mut line = 0;
-                while line < P::UNIT_BYTES {
-                    S::prefetch(weights.wrapping_add(AHEAD + line));
-                    line += VECTOR;
+                if P::RUNS == 1 {
+                    prefetch::<S>(weights, P::UNIT_BYTES, 0, 1);
                 }
                 for (part, sums) in sums.iter_mut().enumerate().take(S::PARTS) {
                     P::accumulate::<S, M>(weights, panel.add(unit * panel_unit), part, sums);
@@ -92,6 +90,22 @@ pub(crate) unsafe fn tile_product<S: Simd, P: PackedFormat, const M: usize>(
                 }
             }
         }
+    }
+}
+
+/// Asks for memory that decoding needs soon: as many bytes as the `bytes` at `from`, behind them; the `share`th of `shares` parts.
+/// A processor keeps about twenty requests at a time. A unit of a K format is more than that, so each register group asks for its
+/// share with every run.
+///
+/// # Safety
+/// The processor has the path's instructions; the address is not read.
+#[inline(always)]
+unsafe fn prefetch<S: Simd>(from: *const u8, bytes: usize, share: usize, shares: usize) {
+    let mut line = share * VECTOR;
+    while line < bytes {
+        // SAFETY: by the contract above.
+        unsafe { S::prefetch(from.wrapping_add(AHEAD + line)) };
+        line += shares * VECTOR;
     }
 }
 

@@ -2,8 +2,8 @@
 #![allow(clippy::indexing_slicing, reason = "indices are below constant array lengths")]
 
 use super::{
-    PackedFormat, add_halves, add_scaled, five_bits, half_run, halves, minimum_run, nibbles, six_bits,
-    unsigned_run,
+    PackedFormat, add_halves, add_scaled, five_bits, half_run, halves, minimum_run, nibbles, prefetch,
+    six_bits, unsigned_run,
 };
 use crate::Format;
 use crate::layout::{HALVES, SUB_Q4K, SUB_Q5K, SUB_Q6K, TILE_ROWS, VECTOR, unit_bytes};
@@ -120,6 +120,9 @@ impl PackedFormat for Q4K {
             let (d, dmin) = (halves::<S>(unit, part), halves::<S>(unit.add(HALVES), part));
             for sub in 0..Self::RUNS {
                 let at = unit.add(2 * HALVES + sub * SUB_Q4K);
+                if M == 1 {
+                    prefetch::<S>(at, SUB_Q4K, part, S::PARTS);
+                }
                 let scale = S::mul(d, S::load_bytes(at.add(S::LANES * part)));
                 let minimum = S::mul(dmin, S::load_bytes(at.add(TILE_ROWS + S::LANES * part)));
                 let codes = nibbles::<S>(at.add(2 * TILE_ROWS), part);
@@ -146,6 +149,9 @@ impl PackedFormat for Q5K {
             let (d, dmin) = (halves::<S>(unit, part), halves::<S>(unit.add(HALVES), part));
             for sub in 0..Self::RUNS {
                 let at = unit.add(2 * HALVES + sub * SUB_Q5K);
+                if M == 1 {
+                    prefetch::<S>(at, SUB_Q5K, part, S::PARTS);
+                }
                 let scale = S::mul(d, S::load_bytes(at.add(S::LANES * part)));
                 let minimum = S::mul(dmin, S::load_bytes(at.add(TILE_ROWS + S::LANES * part)));
                 let codes = five_bits::<S>(at.add(2 * TILE_ROWS), part);
@@ -172,6 +178,9 @@ impl PackedFormat for Q6K {
             let d = halves::<S>(unit, part);
             for sub in 0..Self::RUNS {
                 let at = unit.add(HALVES + sub * SUB_Q6K);
+                if M == 1 {
+                    prefetch::<S>(at, SUB_Q6K, part, S::PARTS);
+                }
                 let scales = [
                     S::mul(d, S::load_signed_bytes(at.add(S::LANES * part))),
                     S::mul(d, S::load_signed_bytes(at.add(TILE_ROWS + S::LANES * part))),
