@@ -7,6 +7,7 @@ mod deploy;
 mod files;
 mod fill;
 mod records;
+mod rollout;
 
 use std::time::Duration;
 

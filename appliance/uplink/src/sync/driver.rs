@@ -18,8 +18,8 @@ use cairn_sync::{
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
-    BestTime, Client, ClientError, Enrolment, GatewayUrl, Mode, SystemClock, Transport, Ways, enrol, events,
-    files, random, report,
+    About, BestTime, Client, ClientError, Enrolment, GatewayUrl, Mode, SystemClock, Transport, Ways, enrol,
+    events, files, random, report,
     status::{State, Status},
 };
 
@@ -63,6 +63,19 @@ impl Sync {
         name: String,
         system: Option<Arc<dyn SystemClock>>,
     ) -> cairn_store::Result<(Self, Running)> {
+        Self::start_on(store, name, system, About::default()).await
+    }
+
+    /// As [`Self::start`], on a device that can say more of itself.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn start_on(
+        store: Store,
+        name: String,
+        system: Option<Arc<dyn SystemClock>>,
+        about: About,
+    ) -> cairn_store::Result<(Self, Running)> {
         let clock = BestTime::load(&store).await?;
         let ways = store.sync_fact::<Ways>(Fact::Ways).await?.unwrap_or_default();
         let (wishes, wished) = mpsc::channel(WISHES);
@@ -87,7 +100,7 @@ impl Sync {
             healing: 0,
             asked_time: None,
             exchange: files::Exchange::default(),
-            reports: report::Reports::default(),
+            reports: report::Reports::new(about),
             change_key: false,
         };
         let task = tokio::spawn(looping.run(wished));
@@ -114,6 +127,11 @@ impl Sync {
     /// The network came back.
     pub fn reconnected(&self) {
         self.wish(Wish::Round(Why::Reconnected));
+    }
+
+    /// There is something that the next report should say: a round, as after a change of a record.
+    pub fn has_news(&self) {
+        self.wish(Wish::Round(Why::LocalChange));
     }
 
     fn wish(&self, wish: Wish) {
