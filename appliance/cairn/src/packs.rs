@@ -86,9 +86,12 @@ impl HubShelf {
 
     async fn load_anew(&self, name: &str) -> Result<(), InferenceError> {
         match self.inference.unload(name).await {
-            Ok(()) | Err(InferenceError::UnknownModel(_)) => self.inference.load(name).await,
-            Err(error) => Err(error),
+            Ok(()) | Err(InferenceError::UnknownModel(_)) => {}
+            Err(error) => return Err(error),
         }
+        // Listing them has it look at the files anew: what was found of the file before, good or bad, counts no more.
+        self.inference.models().await?;
+        self.inference.load(name).await
     }
 
     /// A document of this file that another hub of the community has made, or a person: a pack does not stand twice in a library.

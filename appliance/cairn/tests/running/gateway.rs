@@ -61,7 +61,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         // In order, so that PostgreSQL ends too.
-        drop(kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), Signal::SIGTERM));
+        kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), Signal::SIGTERM).ok();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline && matches!(self.process.try_wait(), Ok(None)) {
             std::thread::sleep(std::time::Duration::from_millis(20));

@@ -13,7 +13,7 @@ use std::{
 };
 
 use cairn_slots::{
-    BootControl, FileDevice, SlotId,
+    BootControl, FileDevice,
     boot_control::{Boot, Places},
 };
 use serde_json::{Value, json};

@@ -17,7 +17,7 @@ mod packs;
 #[path = "../running/mod.rs"]
 mod running;
 
-use std::{fs, path::Path, process::Command, sync::atomic::Ordering::SeqCst};
+use std::{fs, process::Command, sync::atomic::Ordering::SeqCst};
 
 use cairn_slots::SlotId;
 use device::{BOARD, CHANGED, Machine, NOWHERE, RESTART, Workshop, ask, run, until_status, wishes};
