@@ -22,6 +22,16 @@ pub fn gateway() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The maintainers' tool, which is built beside the hub's binary.
+///
+/// # Errors
+/// As [`gateway`].
+pub fn publish() -> Result<PathBuf> {
+    let path = cairn()?.with_file_name("cairn-publish");
+    anyhow::ensure!(path.exists(), "{} is not built", path.display());
+    Ok(path)
+}
+
 /// The embedding model (`CAIRN_EMBEDDING_MODEL`).
 ///
 /// # Errors

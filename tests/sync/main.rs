@@ -8,6 +8,7 @@ mod deploy;
 mod files;
 mod fill;
 mod records;
+mod rollout;
 mod through;
 
 use std::time::Duration;

@@ -14,6 +14,7 @@ mod chaos;
 mod cross;
 mod embedding_model;
 mod evaluate;
+mod fuzz;
 mod gateway;
 mod hub;
 mod image;
@@ -74,7 +75,7 @@ enum Task {
     /// Run the public TUF conformance suite against the trust that hubs have
     TufConformance(tuf_conformance::TufConformanceArgs),
     /// Fuzz every parser of untrusted input for a while
-    Fuzz(test::FuzzArgs),
+    Fuzz(fuzz::FuzzArgs),
 }
 
 fn main() -> ExitCode {
@@ -95,7 +96,7 @@ fn main() -> ExitCode {
         Task::Simulate(args) => simulate::run(&args),
         Task::Chaos(args) => chaos::run(&args),
         Task::TufConformance(args) => tuf_conformance::run(&args),
-        Task::Fuzz(args) => test::fuzz(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

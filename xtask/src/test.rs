@@ -1,8 +1,8 @@
-//! `cargo xtask test`, `lint` and `fuzz`.
+//! `cargo xtask test` and `lint`.
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 
 use crate::{
@@ -52,51 +52,6 @@ fn lints() -> Result<()> {
     let mut clippy = cargo("clippy");
     clippy.args(["--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]);
     step::show("Checking the lints", &mut clippy)
-}
-
-/// Arguments of `cargo xtask fuzz`.
-#[derive(Args)]
-pub(crate) struct FuzzArgs {
-    /// How long each target runs, in seconds
-    #[arg(long, default_value_t = 600)]
-    seconds: u64,
-    /// Only the targets whose name contains this
-    filter: Option<String>,
-}
-
-/// Runs every fuzz target found beside a crate. Needs `cargo-fuzz`, which is built when missing.
-pub(crate) fn fuzz(args: &FuzzArgs) -> Result<()> {
-    if !step::has("cargo-fuzz") {
-        step::show("Building cargo-fuzz", Command::new("cargo").args(["install", "--locked", "cargo-fuzz"]))?;
-    }
-    let mut ran = 0;
-    for area in ["appliance", "ota"] {
-        let folder = root().join(area);
-        let crates =
-            std::fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
-        for entry in crates {
-            let fuzz = entry?.path().join("fuzz");
-            let Ok(targets) = std::fs::read_dir(fuzz.join("fuzz_targets")) else { continue };
-            for source in targets {
-                let path = source?.path();
-                let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
-                if args.filter.as_ref().is_some_and(|filter| !name.contains(filter.as_str())) {
-                    continue;
-                }
-                let mut fuzzer = Command::new("cargo");
-                // The sanitizers need unstable compiler flags; this lets the stable toolchain take them.
-                fuzzer.env("RUSTC_BOOTSTRAP", "1").args(["fuzz", "run", "--fuzz-dir"]).arg(&fuzz);
-                fuzzer.arg(name).arg("--").arg(format!("-max_total_time={}", args.seconds));
-                step::show(&format!("Fuzzing {name} for {} s", args.seconds), &mut fuzzer)?;
-                ran += 1;
-            }
-        }
-    }
-    if ran == 0 {
-        bail!("no fuzz target has such a name");
-    }
-    println!("{ran} fuzz targets ran for {} s each without a finding", args.seconds);
-    Ok(())
 }
 
 /// Cargo in the workspace.

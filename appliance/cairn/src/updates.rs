@@ -24,13 +24,14 @@ use cairn_uplink::{
     connectivity,
     updates::{
         Origin, Privileged, Turn,
+        packs::{PackKind, PackName, PackStatus, Packs},
         policy::Wishes,
         service::{MIRROR, Order, Sharing, Updates},
     },
 };
 use cairn_web::{
-    UpdateAsk, UpdateFailure, UpdateOffer, UpdatePhase, UpdateProgress, UpdateSharing, UpdateStatus,
-    UpdateWishes, UpdatesError,
+    UpdateAsk, UpdateFailure, UpdateOffer, UpdatePack, UpdatePackKind, UpdatePackName, UpdatePhase,
+    UpdateProgress, UpdateSharing, UpdateStatus, UpdateWishes, UpdatesError,
 };
 use futures::future::{BoxFuture, FutureExt};
 use serde::{Deserialize, Serialize};
@@ -225,11 +226,12 @@ pub(crate) struct HubUpdates {
     place: Place,
     joint: Arc<Joint>,
     updates: Updates,
+    packs: Arc<Packs>,
 }
 
 impl HubUpdates {
-    pub(crate) const fn new(place: Place, joint: Arc<Joint>, updates: Updates) -> Self {
-        Self { place, joint, updates }
+    pub(crate) const fn new(place: Place, joint: Arc<Joint>, updates: Updates, packs: Arc<Packs>) -> Self {
+        Self { place, joint, updates, packs }
     }
 
     /// Lets the loop know what the supervisor says, and the LED what the loop does.
@@ -257,6 +259,23 @@ impl HubUpdates {
         }
     }
 
+    fn choose(&self, pack: UpdatePackName, wanted: bool) -> Result<(), UpdatesError> {
+        let kind = match pack.kind {
+            UpdatePackKind::Model => PackKind::Model,
+            UpdatePackKind::Content => PackKind::Content,
+        };
+        let pack = PackName { kind, name: pack.name };
+        let known = self.packs.status().into_iter().any(|status| status.offered.pack == pack);
+        if wanted && !known {
+            return Err(UpdatesError(format!("no pack {:?} is offered", pack.name)));
+        }
+        if self.packs.choose(pack, wanted) {
+            Ok(())
+        } else {
+            Err(UpdatesError("packs have too much to do already; ask again in a moment".to_owned()))
+        }
+    }
+
     fn order(&self, order: Order) -> Result<(), UpdatesError> {
         if self.updates.order(order) {
             Ok(())
@@ -271,6 +290,27 @@ fn failure(bad: &Bad) -> UpdateFailure {
         version: bad.release.version.to_string(),
         part: bad.failure.probe.map(|probe| probe.name().to_owned()),
         reason: bad.failure.reason.clone(),
+    }
+}
+
+fn pack(status: PackStatus) -> UpdatePack {
+    let offered = status.offered;
+    UpdatePack {
+        pack: UpdatePackName {
+            kind: match offered.pack.kind {
+                PackKind::Model => UpdatePackKind::Model,
+                PackKind::Content => UpdatePackKind::Content,
+            },
+            name: offered.pack.name,
+        },
+        revision: offered.revision,
+        title: offered.title,
+        memory_mib: offered.memory,
+        bytes: offered.wanted.length,
+        chosen: status.chosen,
+        installed: status.installed,
+        coming: status.coming,
+        trouble: status.trouble,
     }
 }
 
@@ -317,6 +357,7 @@ impl cairn_web::Updates for HubUpdates {
             trouble: status.trouble,
             looked_s: status.looked.map(|looked| looked.elapsed().as_secs()),
             unproven: status.unproven,
+            packs: self.packs.status().into_iter().map(pack).collect(),
             network: self.place.image.url.is_some(),
             stick: self.place.stick.is_some(),
             wishes: UpdateWishes {
@@ -337,6 +378,8 @@ impl cairn_web::Updates for HubUpdates {
 
     fn ask(&self, ask: UpdateAsk) -> Result<(), UpdatesError> {
         self.order(match ask {
+            UpdateAsk::Choose(pack) => return self.choose(pack, true),
+            UpdateAsk::Leave(pack) => return self.choose(pack, false),
             UpdateAsk::Look => Order::Look,
             UpdateAsk::Now => Order::Now,
             UpdateAsk::TryAgain(version) => {

@@ -65,6 +65,9 @@ pub struct Record {
     /// How the last attempt ended.
     #[serde(default)]
     pub last: Option<Ended>,
+    /// How many attempts have ended: tells an ending from an earlier one that was the same.
+    #[serde(default)]
+    pub ended: u64,
     /// What runs, since an update was confirmed here; not known of a card that was never updated.
     #[serde(default)]
     pub running: Option<Release>,
@@ -146,6 +149,7 @@ impl Record {
             attempt: None,
             bad: self.bad.iter().filter(|bad| newer(bad)).cloned().collect(),
             last: Some(Ended::Confirmed(attempt.release)),
+            ended: self.ended.saturating_add(1),
             running: Some(attempt.release),
         }
     }
@@ -180,7 +184,8 @@ impl Record {
         let mut all = self.forgiven(bad.release.version).bad;
         all.push(bad.clone());
         all.drain(..all.len().saturating_sub(MAX_BAD));
-        Self { attempt: None, bad: all, last: Some(Ended::Failed(bad)), running: self.running }
+        let ended = self.ended.saturating_add(1);
+        Self { attempt: None, bad: all, last: Some(Ended::Failed(bad)), ended, running: self.running }
     }
 }
 

@@ -36,7 +36,7 @@ use cairn_sync::{
     session::Way,
     wire::{Cursor, PROTOCOL, Reply, Request, ScopeId},
 };
-use cairn_uplink::sync::{Running, State, Status, Sync, Tempo, Transport, Ways};
+use cairn_uplink::sync::{About, Running, State, Status, Sync, Tempo, Transport, Ways};
 
 const ALL: Viewer = Viewer::system(Part::Console);
 
@@ -195,7 +195,10 @@ impl Hub {
         let dir = tempfile::tempdir().unwrap();
         let options = OpenOptions { upkeep: false, ..OpenOptions::default() };
         let (store, _) = Store::open(dir.path(), options).unwrap();
-        let (sync, running) = Sync::start_at(store.clone(), format!("hub {at}"), None, tempo).await.unwrap();
+        let (sync, running) =
+            Sync::start_with(store.clone(), format!("hub {at}"), None, About::default(), tempo)
+                .await
+                .unwrap();
         let token =
             EnrolToken { community: CommunityId::from_bytes([1; 16]), secret: Secret::from_random([at; 32]) };
         assert!(

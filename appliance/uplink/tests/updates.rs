@@ -18,11 +18,13 @@ use cairn_slots::{
     BootControl, FileDevice, Partitions, SlotId, SlotPair, System, boot_control::Places, durable::Folder,
     record::Record,
 };
+use cairn_sync::http::UpdateResult;
 use cairn_uplink::updates::{
     Found, Offer, Origin, Privileged, Repository, Turn,
     fetch::{Https, Stick, Transport},
     files::{self, FileError, Wanted},
     install::{MANIFEST, Pace, Progress, UpdateError, install},
+    outcomes::Outcomes,
     policy::Wishes,
     service::{Order, Parts, Status, Updates},
 };
@@ -335,7 +337,17 @@ impl Repository for Published {
         let newer = self.0.listing.version > running;
         let transport: Arc<dyn Transport> = Arc::new(Stick(self.1.clone()));
         let offer = newer.then(|| self.0.clone());
-        async move { Ok(Found { offer, newest: None, transport, unproven: false }) }.boxed()
+        async move {
+            Ok(Found {
+                offer,
+                newest: None,
+                withdrawn: Vec::new(),
+                packs: Vec::new(),
+                transport,
+                unproven: false,
+            })
+        }
+        .boxed()
     }
 }
 
@@ -355,6 +367,8 @@ async fn the_loop_installs_waits_for_the_keeper_restarts_and_does_not_try_what_f
             running: "1.0.0".parse().unwrap(),
             folder: world.folder.path().join("updates"),
             pace: calm(),
+            packs: None,
+            outcomes: Arc::new(Outcomes::open(&world.folder.path().join("updates"))),
             // Without the time it never restarts by itself.
             time_known: Arc::new(|| false),
         };
@@ -389,6 +403,9 @@ async fn the_loop_installs_waits_for_the_keeper_restarts_and_does_not_try_what_f
 
     let updates = start(Arc::clone(&world.card));
     let status = until(&updates, "it has looked", |status| status.looked.is_some()).await;
+    let waiting = Outcomes::open(&world.folder.path().join("updates")).waiting();
+    assert_eq!(waiting.len(), 1, "the gateway is to hear of it: {waiting:?}");
+    assert_eq!((waiting[0].version.as_str(), waiting[0].result), ("1.1.0", UpdateResult::RolledBack));
     assert!(status.ready.is_none() && status.installing.is_none());
     assert!(matches!(status.last, Some(cairn_slots::record::Ended::Failed(_))));
     assert!(updates.order(Order::Wish(Wishes { metered: true, ..Wishes::default() })));

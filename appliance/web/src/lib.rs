@@ -33,8 +33,8 @@ pub use hub::Hub;
 pub use peer::Peer;
 pub use problem::{FieldError, Problem, ProblemKind};
 pub use updates::{
-    UpdateAsk, UpdateFailure, UpdateOffer, UpdatePhase, UpdateProgress, UpdateSharing, UpdateStatus,
-    UpdateWishes, Updates, UpdatesError,
+    UpdateAsk, UpdateFailure, UpdateOffer, UpdatePack, UpdatePackKind, UpdatePackName, UpdatePhase,
+    UpdateProgress, UpdateSharing, UpdateStatus, UpdateWishes, Updates, UpdatesError,
 };
 pub use uplink::{Uplink, UplinkError, UplinkMode, UplinkState, UplinkStatus};
 

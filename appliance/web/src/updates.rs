@@ -42,6 +42,53 @@ pub enum UpdateAsk {
     LookAtStick,
     /// Look at what another hub passes on: its address.
     LookAtHub(String),
+    /// Fetch a model or a pack for the library, and keep it up to date.
+    Choose(UpdatePackName),
+    /// Keep it up to date no longer; what is in place stays.
+    Leave(UpdatePackName),
+}
+
+/// What a pack is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdatePackKind {
+    /// A model.
+    Model,
+    /// For the library.
+    Content,
+}
+
+/// Which pack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdatePackName {
+    /// What it is for.
+    pub kind: UpdatePackKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// A model or a pack for the library that the repository offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct UpdatePack {
+    /// Which.
+    pub pack: UpdatePackName,
+    /// Grows with each publication.
+    pub revision: u64,
+    /// For people; may be empty.
+    pub title: String,
+    /// Memory that it needs to be of use, in MiB; 0 where that does not matter.
+    pub memory_mib: u64,
+    /// Size of its file, in bytes.
+    pub bytes: u64,
+    /// Whether it is kept up to date.
+    pub chosen: bool,
+    /// The revision in place; 0 for none.
+    pub installed: u64,
+    /// Bytes that have come of the one that is being fetched.
+    pub coming: Option<u64>,
+    /// Why it is not in place.
+    pub trouble: Option<String>,
 }
 
 /// What a keeper decides.
@@ -176,6 +223,8 @@ pub struct UpdateStatus {
     pub looked_s: Option<u64>,
     /// Whether nobody can say that there is nothing newer.
     pub unproven: bool,
+    /// Models and packs for the library that the repository offered when it was looked at.
+    pub packs: Vec<UpdatePack>,
     /// Whether there is a repository on the network.
     pub network: bool,
     /// Whether a stick can be looked at.

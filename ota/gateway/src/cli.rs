@@ -11,7 +11,7 @@ use cairn_gateway::{
     limits::Limits,
     migrate::migrate,
     serve::serve,
-    store::{hubs, records},
+    store::{hubs, records, reports},
 };
 use cairn_record_api::cors::Allowed;
 use cairn_sync::{CommunityId, RecordId};
@@ -57,6 +57,13 @@ enum Verb {
     /// People who look after hubs in the browser.
     #[command(subcommand)]
     Maintainer(Maintainer),
+    /// What hubs said of system versions, as `cairn-publish watch --reports -` reads it: one JSON array.
+    Updates {
+        #[command(flatten)]
+        database: Database,
+        /// Communities; where none is named, all that somebody looks after on the fleet page.
+        communities: Vec<CommunityId>,
+    },
     /// A gateway for trying out: a PostgreSQL of its own in a new folder, a community, a token. Ends, and is gone, with
     /// Ctrl-C.
     Dev {
@@ -232,6 +239,16 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             let mut password = String::new();
             std::io::stdin().take(4_096).read_to_string(&mut password)?;
             accounts::set(&owner.url()?, &login, password.trim_end_matches('\n'), &communities).await?;
+        }
+        Verb::Updates { database, communities } => {
+            let db = Db::connect(&database.url()?, 1).await?;
+            let communities =
+                if communities.is_empty() { accounts::looked_after(&db).await? } else { communities };
+            let mut figures = Vec::new();
+            for community in communities {
+                figures.extend(reports::update_figures(&db, community).await?);
+            }
+            println!("{}", serde_json::to_string(&reports::together(figures))?);
         }
         Verb::Dev { listen } => dev(listen).await?,
     }

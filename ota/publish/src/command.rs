@@ -97,7 +97,7 @@ enum Command {
     /// Withdraw versions whose hubs report too many failures
     Watch(spread::WatchArgs),
     /// What is published, what waits, what expires when
-    Status,
+    Status(spread::ReportedArgs),
     /// What would a hub do?
     Verify(look::VerifyArgs),
     /// Serve the repository over HTTP, for trying it out
@@ -176,7 +176,7 @@ pub(crate) fn run(cli: Cli) -> Result<Report> {
         Command::Resume(name) => spread::resume(&context, &name),
         Command::Halt(name) => spread::halt(&context, &name),
         Command::Watch(args) => spread::watch(&context, &args),
-        Command::Status => look::status(&context),
+        Command::Status(args) => look::status(&context, &args),
         Command::Verify(args) => look::verify(&context, &args),
         Command::Serve(args) => look::serve(&context, &args),
         Command::Refresh => look::refresh(&context),

@@ -279,14 +279,7 @@ impl Workshop {
     /// # Errors
     /// Where there is no such version.
     pub fn edit_system(&self, target: &str, change: impl FnOnce(&mut System)) -> Result<()> {
-        self.edit(|targets| {
-            let entry = targets.targets.get_mut(&target_name(target)?);
-            let entry = entry.with_context(|| format!("there is no {target}"))?;
-            let Some(Listed::System(mut system)) = listed(entry) else { bail!("{target} is no system") };
-            change(&mut system);
-            entry.custom = HashMap::from([Listed::System(system).to_custom()?]);
-            Ok(())
-        })
+        self.edit(|targets| edit_in(targets, target, change))
     }
 
     /// Signs the draft of the targets; publishes it when enough have signed. `online` are the keys of snapshot and timestamp.
@@ -307,6 +300,49 @@ impl Workshop {
         files::write(&self.metadata(&format!("{version}.targets.json")), &json(&draft)?)?;
         self.publish_snapshot(online, &draft)?;
         fs::remove_file(&path)?;
+        Ok(Outcome::Published { version: version.get() })
+    }
+
+    /// Changes what is published about system versions, signs and publishes that at once, and nothing else of what may wait in a draft: the
+    /// draft gets the same change, and waits on. Where one key is not enough, the change goes into the draft with its first signature.
+    ///
+    /// # Errors
+    /// Where there is no such version, or the key does not count.
+    pub fn change_published(
+        &self,
+        systems: &[String],
+        change: impl Fn(&mut System),
+        key: &dyn Signer,
+        online: &BTreeMap<String, FileKey>,
+    ) -> Result<Outcome> {
+        let all = |targets: &mut Targets| systems.iter().try_for_each(|name| edit_in(targets, name, &change));
+        let root = self.root()?.signed;
+        self.must_count(&root, RoleType::Targets, key)?;
+        let path = self.path("draft/targets.json");
+        let mut draft = self.draft()?;
+        let before = draft.signed.clone();
+        all(&mut draft.signed)?;
+        if !path.exists() || self.config.targets.threshold > 1 {
+            // A draft that says so already keeps the signatures that it has.
+            if draft.signed != before || !path.exists() {
+                self.edit(all)?;
+            }
+            return self.sign_targets(key, online);
+        }
+        let mut apart = self.targets()?;
+        let version = next(apart.signed.version);
+        apart.signed.version = version;
+        apart.signed.expires = self.expiry(&self.config.targets)?;
+        all(&mut apart.signed)?;
+        apart.signatures.clear();
+        add_signature(&mut apart, key)?;
+        root.verify_role(&apart).context("one signature is not enough")?;
+        // First the draft: one with a number that is taken could not be published any more.
+        draft.signed.version = next(version);
+        draft.signatures.clear();
+        files::write(&path, &json(&draft)?)?;
+        files::write(&self.metadata(&format!("{version}.targets.json")), &json(&apart)?)?;
+        self.publish_snapshot(online, &apart)?;
         Ok(Outcome::Published { version: version.get() })
     }
 
@@ -458,6 +494,15 @@ impl Workshop {
             bail!("this key does not sign {role}")
         }
     }
+}
+
+fn edit_in(targets: &mut Targets, target: &str, change: impl FnOnce(&mut System)) -> Result<()> {
+    let entry = targets.targets.get_mut(&target_name(target)?);
+    let entry = entry.with_context(|| format!("there is no {target}"))?;
+    let Some(Listed::System(mut system)) = listed(entry) else { bail!("{target} is no system") };
+    change(&mut system);
+    entry.custom = HashMap::from([Listed::System(system).to_custom()?]);
+    Ok(())
 }
 
 /// What a target is.

@@ -1,6 +1,6 @@
 //! What a believed repository offers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_bundle::{Board, Listing, Version};
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,16 @@ pub struct Pack {
     /// For people.
     #[serde(default)]
     pub title: String,
+}
+
+/// What a pack is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PackKind {
+    /// A GGUF model.
+    Model,
+    /// For the library.
+    Content,
 }
 
 /// What a target is, as its `custom` object says.
@@ -198,6 +208,46 @@ impl Catalogue {
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.get(name)
+    }
+
+    /// Boards that there are systems for.
+    #[must_use]
+    pub fn boards(&self) -> BTreeSet<Board> {
+        let board = |entry: &Entry| match &entry.listed {
+            Some(Listed::System(system)) => Some(system.listing.board.clone()),
+            _ => None,
+        };
+        self.entries().filter_map(board).collect()
+    }
+
+    /// Models and content packs: of each name the newest revision, in the order of kinds and names.
+    #[must_use]
+    pub fn packs(&self) -> Vec<(&Entry, PackKind, &Pack)> {
+        let mut newest = BTreeMap::<_, (&Entry, PackKind, &Pack)>::new();
+        for entry in self.entries() {
+            let (kind, pack) = match &entry.listed {
+                Some(Listed::Model(pack)) => (PackKind::Model, pack),
+                Some(Listed::Content(pack)) => (PackKind::Content, pack),
+                _ => continue,
+            };
+            let place = newest.entry((kind, pack.name.as_str())).or_insert((entry, kind, pack));
+            if place.2.revision < pack.revision {
+                *place = (entry, kind, pack);
+            }
+        }
+        newest.into_values().collect()
+    }
+
+    /// Versions for a board that were withdrawn, or whose rollout has not begun ([`Rollout::halted`]).
+    #[must_use]
+    pub fn withdrawn(&self, board: &Board) -> Vec<Version> {
+        let version = |entry: &Entry| match &entry.listed {
+            Some(Listed::System(system)) if system.listing.board == *board && system.rollout.halted => {
+                Some(system.listing.version)
+            }
+            _ => None,
+        };
+        self.entries().filter_map(version).collect()
     }
 
     /// The newest system for a board, if it is newer than what is installed; never an older one. Versions that were

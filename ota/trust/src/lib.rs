@@ -18,7 +18,7 @@ pub mod rollout;
 pub mod storage;
 mod store;
 
-pub use catalogue::{Catalogue, Check, Entry, Freshness, Listed, Pack, System};
+pub use catalogue::{Catalogue, Check, Entry, Freshness, Listed, Pack, PackKind, System};
 pub use clock::{Channel, Clock};
 pub use error::{Error, Role};
 pub use fetch::{Body, Directory, Fetch, FetchError, Limits};

@@ -122,6 +122,14 @@ impl Cloud {
         run(&["token", "api", &self.community, person, "--days", "1", "--database", &app]).await
     }
 
+    /// What hubs said of system versions, as a maintainer pipes it to `cairn-publish watch`.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn updates(&self) -> Result<String> {
+        run(&["updates", &self.community, "--database", &self.database.url("cairn_app")]).await
+    }
+
     /// How many instances there are.
     #[must_use]
     pub const fn instances(&self) -> usize {

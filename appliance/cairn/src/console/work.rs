@@ -11,7 +11,7 @@ use cairn_library::{IndexOutcome, Question, SearchQuery};
 use cairn_process::{ChannelError, Sender};
 use cairn_store::{Progress, Secret, StoreError};
 use cairn_supervisor::RoleHealth;
-use cairn_sync::{Kind, Value};
+use cairn_sync::Kind;
 use cairn_web::{Host, HostError};
 use futures::StreamExt;
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use super::{
     protocol::{Health, MemoryLine, Request, RoleLine, Step, Trouble},
     sync,
 };
+use crate::documents;
 
 /// Questions of the console count as one asker.
 const CONSOLE_ASKER: u64 = 0;
@@ -140,34 +141,16 @@ async fn add_document(
     steps: &Steps,
 ) -> Result<Outcome, ChannelError> {
     let store = console.store.clone();
-    let written = tokio::task::spawn_blocking(move || -> Result<_, Trouble> {
-        let reading = |error: io::Error| trouble(format!("the file cannot be read: {error}"));
-        let size = file.metadata().map_err(reading)?.len();
-        let mut writer = store.blob_writer(MAX_DOCUMENT).map_err(|error| of_store(&error))?;
-        let (mut file, mut chunk) = (file, vec![0; COPY]);
-        file.rewind().map_err(reading)?;
-        loop {
-            let read = file.read(&mut chunk).map_err(reading)?;
-            let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-            writer.write(bytes).map_err(|error| of_store(&error))?;
-        }
-        let blob = writer.finish().map_err(|error| of_store(&error))?;
-        Ok((blob, size))
-    });
-    let (blob, size) = match written.await {
-        Ok(Ok(written)) => written,
-        Ok(Err(trouble)) => return Ok(Err(trouble)),
+    let size = file.metadata().map_or(0, |meta| meta.len());
+    let written = tokio::task::spawn_blocking(move || documents::keep_file(&store, file, MAX_DOCUMENT));
+    let blob = match written.await {
+        Ok(Ok(blob)) => blob,
+        Ok(Err(documents::KeepError::Store(error))) => return Ok(Err(of_store(&error))),
+        Ok(Err(error)) => return Ok(Err(trouble(error.to_string()))),
         Err(error) => return Ok(Err(trouble(error.to_string()))),
     };
-    let title = title_of(&file_name);
-    let fields = [
-        ("title", Value::Text(title.clone())),
-        ("file", Value::Text(blob.to_string())),
-        ("file_name", Value::Text(file_name.clone())),
-        ("media_type", Value::Text(media_type(&file_name).to_owned())),
-        ("size", Value::Int(i64::try_from(size).unwrap_or(i64::MAX))),
-    ];
-    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let title = documents::title_of(&file_name);
+    let fields = documents::fields(&title, &file_name, blob, size);
     let record = match console.store.create(&Console::viewer(), Kind::Document, None, fields, None).await {
         Ok(record) => record,
         Err(error) => return Ok(Err(of_store(&error))),
@@ -183,27 +166,6 @@ async fn add_document(
     };
     steps.send(&Step::Added { title, outcome, searchable }).await?;
     Ok(Ok(String::new()))
-}
-
-/// A file's name as a title: without its extension, words apart.
-fn title_of(file_name: &str) -> String {
-    let stem = file_name.rsplit_once('.').map_or(file_name, |(stem, _)| stem);
-    let title = stem.replace(['_', '-'], " ").split_whitespace().collect::<Vec<_>>().join(" ");
-    if title.is_empty() { file_name.to_owned() } else { title }
-}
-
-/// The media type that a file's name suggests; the extractor looks at the content.
-fn media_type(file_name: &str) -> &'static str {
-    let extension = file_name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    match extension.as_deref().unwrap_or_default() {
-        "md" | "markdown" => "text/markdown",
-        "txt" | "text" => "text/plain",
-        "html" | "htm" | "xhtml" => "text/html",
-        "pdf" => "application/pdf",
-        "epub" => "application/epub+zip",
-        "zim" => "application/x-zim",
-        _ => "application/octet-stream",
-    }
 }
 
 async fn add_model(
@@ -400,17 +362,4 @@ async fn support(console: &Console, steps: &Steps) -> Result<Outcome, ChannelErr
         rest = after;
     }
     Ok(Ok(String::new()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn titles_and_types_follow_from_file_names() {
-        assert_eq!(title_of("boiling_water-safely.md"), "boiling water safely");
-        assert_eq!(title_of(".md"), ".md");
-        assert_eq!(media_type("A.PDF"), "application/pdf");
-        assert_eq!(media_type("README"), "application/octet-stream");
-    }
 }

@@ -17,10 +17,12 @@ use cairn_store::{OpenOptions, OpenReport, Part, Store, Viewer};
 use cairn_supervisor::{Order, RoleLink, TreeStatus, board::Board};
 use cairn_trust::Clock;
 use cairn_uplink::{
-    sync::{Sync, SystemClock, http_client},
+    sync::{About, Sync, SystemClock, Tempo, http_client},
     updates::{
         Probing,
         install::Pace,
+        outcomes::Outcomes,
+        packs::Packs,
         repository::{Believed, Tuf},
         service::{self, EVIDENCE},
     },
@@ -36,6 +38,7 @@ use crate::{
     host::{self, SharedHost, ThisHost},
     logging::{self, RecentLog},
     outcome::{Code, Failure, while_doing},
+    packs::HubShelf,
     provisioning::{self, DEFAULT_NAME, Finding, Provisioning},
     serve,
     system::{self, Image},
@@ -213,9 +216,12 @@ async fn serve_linked(mut plan: Plan, link: RoleLink, orders: mpsc::Receiver<Ord
         LibraryConfig::new(ExtractorCommand::this_binary()),
     );
     let clock = plan.appliance.then(|| Arc::new(DeviceClock(link.clone())) as Arc<dyn SystemClock>);
-    let (sync, syncing) = Sync::start(store.clone(), settings.hub_name.clone(), clock)
-        .await
-        .map_err(while_doing("starting synchronisation"))?;
+    let about = about(&plan, tree_status.clone());
+    let outcomes = about.outcomes.clone();
+    let (sync, syncing) =
+        Sync::start_with(store.clone(), settings.hub_name.clone(), clock, about, Tempo::default())
+            .await
+            .map_err(while_doing("starting synchronisation"))?;
     let uplink = Arc::new(HubUplink::new(sync, store.clone()));
     let reaching = tokio::spawn(Arc::clone(&uplink).follow());
     let gateway = std::mem::take(&mut plan.provisioning.gateway);
@@ -250,8 +256,9 @@ async fn serve_linked(mut plan: Plan, link: RoleLink, orders: mpsc::Receiver<Ord
         cairn_web::Hub::new(store.clone(), library.clone(), inference.clone(), Arc::clone(&host) as _)
             .with_uplink(Arc::clone(&uplink) as _);
     let mut updating = Vec::new();
-    if let Some(image) = plan.image.take() {
-        let (updates, tasks) = start_updates(&plan, image, &joint, &store, &uplink, &hub, &host, &bound)?;
+    if let Some((image, outcomes)) = plan.image.take().zip(outcomes) {
+        let (updates, tasks) =
+            start_updates(&plan, image, outcomes, &library, &joint, &store, &uplink, &hub, &host, &bound)?;
         hub = hub.with_updates(updates);
         updating = tasks;
     }
@@ -306,11 +313,33 @@ async fn serve_linked(mut plan: Plan, link: RoleLink, orders: mpsc::Receiver<Ord
     outcome.map_err(while_doing("serving"))?.map_err(while_doing("serving"))
 }
 
+/// What the gateway is told of this device.
+fn about(plan: &Plan, tree: watch::Receiver<Option<TreeStatus>>) -> About {
+    About {
+        version: plan.version.clone(),
+        board: plan.image.as_ref().map(|image| image.board.to_string()).unwrap_or_default(),
+        free_bytes: Arc::new(move || tree.borrow().as_ref()?.board.disk_free),
+        outcomes: plan.image.as_ref().map(|_| Arc::new(Outcomes::open(&plan.folder.updates()))),
+    }
+}
+
+/// Has the gateway told soon what became of an update. Ends with synchronisation.
+async fn tell_outcomes(outcomes: Arc<Outcomes>, uplink: Arc<HubUplink>) {
+    let mut waiting = outcomes.follow();
+    while waiting.changed().await.is_ok() {
+        if *waiting.borrow_and_update() > 0 {
+            uplink.sync().has_news();
+        }
+    }
+}
+
 /// Starts what looks for updates, installs them, and proves a new system.
 #[allow(clippy::too_many_arguments, reason = "everything that a new system is tried with")]
 fn start_updates(
     plan: &Plan,
     image: Image,
+    outcomes: Arc<Outcomes>,
+    library: &Library,
     joint: &Arc<Joint>,
     store: &Store,
     uplink: &Arc<HubUplink>,
@@ -343,6 +372,14 @@ fn start_updates(
         clock: Arc::new(clock),
     })
     .map_err(while_doing("preparing updates"))?;
+    let shelf = HubShelf {
+        folder: plan.folder.clone(),
+        store: store.clone(),
+        library: library.clone(),
+        inference: host.inference.clone(),
+        tree: host.tree.clone(),
+    };
+    let packs = Packs::start(&folder, Arc::new(shelf));
     let people = hub.clone();
     let updates = service::Updates::start(service::Parts {
         repository: Arc::new(repository),
@@ -350,6 +387,8 @@ fn start_updates(
         running: image.version,
         folder: folder.clone(),
         pace: Pace::new(move || people.in_flight() > 0),
+        packs: Some(Arc::clone(&packs)),
+        outcomes: Arc::clone(&outcomes),
         time_known,
     });
     // By an address of the local network, where it listens on one.
@@ -368,8 +407,12 @@ fn start_updates(
         client: Probing(client),
     };
     let place = Place { folder, stick: plan.stick.clone(), image, appliance };
-    let updates = Arc::new(HubUpdates::new(place, Arc::clone(joint), updates));
-    let tasks = vec![tokio::spawn(Arc::clone(&updates).follow()), tokio::spawn(proof.run())];
+    let updates = Arc::new(HubUpdates::new(place, Arc::clone(joint), updates, packs));
+    let tasks = vec![
+        tokio::spawn(Arc::clone(&updates).follow()),
+        tokio::spawn(proof.run()),
+        tokio::spawn(tell_outcomes(outcomes, Arc::clone(uplink))),
+    ];
     Ok((updates, tasks))
 }
 

@@ -3,11 +3,7 @@
 
 use std::{io::Write, sync::OnceLock};
 
-use cairn_inference::{
-    ChatMessage, ChatRole,
-    probe::Probe,
-    synthetic,
-};
+use cairn_inference::{ChatMessage, ChatRole, probe::Probe, synthetic};
 use libfuzzer_sys::fuzz_target;
 
 static MODEL: OnceLock<Vec<u8>> = OnceLock::new();

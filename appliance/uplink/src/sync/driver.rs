@@ -18,8 +18,8 @@ use cairn_sync::{
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
-    BestTime, Client, ClientError, Enrolment, GatewayUrl, Mode, SystemClock, Transport, Ways, enrol, events,
-    files, random, report,
+    About, BestTime, Client, ClientError, Enrolment, GatewayUrl, Mode, SystemClock, Transport, Ways, enrol,
+    events, files, random, report,
     status::{State, Status},
 };
 
@@ -77,17 +77,18 @@ impl Sync {
         name: String,
         system: Option<Arc<dyn SystemClock>>,
     ) -> cairn_store::Result<(Self, Running)> {
-        Self::start_at(store, name, system, Tempo::default()).await
+        Self::start_with(store, name, system, About::default(), Tempo::default()).await
     }
 
-    /// [`Self::start`] at another tempo.
+    /// As [`Self::start`], on a device that can say more of itself, at a tempo.
     ///
     /// # Errors
-    /// As [`Self::start`].
-    pub async fn start_at(
+    /// When the store cannot be read.
+    pub async fn start_with(
         store: Store,
         name: String,
         system: Option<Arc<dyn SystemClock>>,
+        about: About,
         tempo: Tempo,
     ) -> cairn_store::Result<(Self, Running)> {
         let clock = BestTime::load(&store).await?;
@@ -115,7 +116,7 @@ impl Sync {
             healing: 0,
             asked_time: None,
             exchange: files::Exchange::default(),
-            reports: report::Reports::default(),
+            reports: report::Reports::new(about),
             change_key: false,
         };
         let task = tokio::spawn(looping.run(wished));
@@ -172,6 +173,11 @@ impl Sync {
                 return Ok(false);
             }
         }
+    }
+
+    /// There is something that the next report should say: a round, as after a change of a record.
+    pub fn has_news(&self) {
+        self.wish(Wish::Round(Why::LocalChange));
     }
 
     fn wish(&self, wish: Wish) {

@@ -24,6 +24,8 @@ use serde::{Deserialize, Serialize};
 pub use client::{Client, ClientError, GatewayUrl, Transport, UrlError, http_client};
 pub use driver::{Running, Sync, Tempo};
 pub use enrol::{EnrolError, enrol};
+pub use report::About;
+pub(crate) use report::shortened;
 pub use status::{State, Status};
 pub use time::{BestTime, SystemClock};
 

@@ -1,6 +1,6 @@
 //! Models and content packs: whole files, fetched in the background, resumed, verified, and put in place by a rename.
 //!
-//! What replaces something stands beside it under its own name until it has been loaded; removing the old one is up to whoever loads it.
+//! What replaces something rests beside it until it has been loaded; putting it there is up to whoever loads it ([`super::packs`]).
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -49,14 +49,39 @@ pub enum FileError {
     },
 }
 
+/// Where lies what has come of a file that belongs to `place`.
+#[must_use]
+pub fn part(place: &Path) -> PathBuf {
+    let mut name = place.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    place.with_file_name(name)
+}
+
+/// Whether `place` holds what is wanted. Reads it whole where its length fits.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub fn is(wanted: &Wanted, place: &Path) -> Result<bool, FileError> {
+    let failed = |source| FileError::Io { doing: "reading", path: place.to_owned(), source };
+    match File::open(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(error)),
+        Ok(mut file) => {
+            if file.metadata().map_err(failed)?.len() != wanted.length {
+                return Ok(false);
+            }
+            let (hash, _) = hashed(&mut file).map_err(failed)?;
+            Ok(hash.finalize().as_slice() == wanted.sha256)
+        }
+    }
+}
+
 /// Fetches `wanted` to `place`; goes on with what an earlier call left in `place` with `.part` behind it. Durable when it returns.
 ///
 /// # Errors
 /// [`FileError`].
 pub async fn fetch(wanted: &Wanted, transport: &dyn Transport, place: &Path) -> Result<(), FileError> {
-    let mut name = place.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = place.with_file_name(name);
+    let part = part(place);
     let failed = |doing, source| FileError::Io { doing, path: part.clone(), source };
     let mut file = OpenOptions::new()
         .read(true)
@@ -111,6 +136,11 @@ fn so_far(file: &mut File, length: u64) -> io::Result<(Sha256, u64)> {
     if file.metadata()?.len() > length {
         file.set_len(0)?;
     }
+    hashed(file)
+}
+
+/// Hashes a file from its beginning, and counts its bytes.
+fn hashed(file: &mut File) -> io::Result<(Sha256, u64)> {
     let (mut hash, mut at) = (Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 20];
     file.seek(SeekFrom::Start(0))?;

@@ -35,12 +35,32 @@ pub enum UpdateError {
     /// What came is not what was signed.
     #[error(transparent)]
     Bundle(#[from] cairn_bundle::Error),
-    /// The supervisor refused.
+    /// The supervisor gave no handles.
     #[error("{0}")]
     Supervisor(String),
+    /// The supervisor does not try what was written.
+    #[error("{0}")]
+    Refused(String),
     /// The evidence could not be kept.
     #[error("the signed metadata could not be kept: {0}")]
     Evidence(#[source] std::io::Error),
+}
+
+impl UpdateError {
+    /// Whether it is about the version: another hub will fare no better with it, and trying again will not help. A broken connection
+    /// and a card that takes no writes are not.
+    #[must_use]
+    pub const fn of_the_version(&self) -> bool {
+        match self {
+            Self::Install(InstallError::Device(_) | InstallError::Incomplete)
+            | Self::Fetch(_)
+            | Self::Supervisor(_)
+            | Self::Evidence(_) => false,
+            Self::Install(InstallError::Bundle(_) | InstallError::TooSmall { .. })
+            | Self::Bundle(_)
+            | Self::Refused(_) => true,
+        }
+    }
 }
 
 /// How far an install is.
@@ -115,7 +135,7 @@ pub async fn install(
     tracing::info!(version = %listing.version, to_fetch, held, total, "writing a new system into the other slot");
     write(&head, &plan, &target, &pair, transport, pace, progress).await?;
     drop(pair);
-    privileged.try_new(evidence).await.map_err(UpdateError::Supervisor)
+    privileged.try_new(evidence).await.map_err(UpdateError::Refused)
 }
 
 /// The delta, where it is cheaper and fits the running slot.

@@ -2,7 +2,7 @@
 //! for the restart at a good time.
 //!
 //! [`policy`] decides purely; [`fetch`] brings bytes, from HTTPS, a stick or an upload; [`install`] writes a system through them;
-//! [`files`] does the same for models and content packs, [`mirror`] keeps what is passed on to the next hub; [`service`] is the loop. Whom to
+//! [`files`] brings whole files and [`packs`] the models and content packs among them, [`mirror`] keeps what is passed on to the next hub, [`outcomes`] what the gateway is to hear; [`service`] is the loop. Whom to
 //! believe is said by a [`Repository`] ([`repository`] is the one over TUF), what needs privileges is done by [`Privileged`]: the supervisor,
 //! which checks again what was written here.
 
@@ -10,6 +10,8 @@ pub mod fetch;
 pub mod files;
 pub mod install;
 pub mod mirror;
+pub mod outcomes;
+pub mod packs;
 pub mod policy;
 pub mod repository;
 pub mod service;
@@ -125,6 +127,10 @@ pub struct Found {
     pub offer: Option<Offer>,
     /// The newest system for this board, whatever runs here: what can be passed on.
     pub newest: Option<files::Wanted>,
+    /// Systems that nobody is to take, or not yet.
+    pub withdrawn: Vec<Version>,
+    /// Models and content packs: of each name the newest revision.
+    pub packs: Vec<packs::Offered>,
     /// How to get its files.
     pub transport: Arc<dyn Transport>,
     /// Whether nobody can say that there is nothing newer: it came by hand, or the time is not known.

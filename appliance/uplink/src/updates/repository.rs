@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use cairn_bundle::{Board, Version};
 use cairn_slots::durable;
 use cairn_trust::{
-    Body, Catalogue, Channel, Clock, Directory, Entry, Fetch, FetchError, Freshness, Limits, Store, System,
-    Trust, local_folder,
+    Body, Catalogue, Channel, Clock, Directory, Entry, Fetch, FetchError, Freshness, Limits, Pack, PackKind,
+    Store, System, Trust, local_folder,
     rollout::{Decision, Seed},
     storage::Folder,
 };
@@ -27,6 +27,7 @@ use super::{
     Found, Offer, Origin, Repository, Turn,
     fetch::{Https, Stick, Transport},
     files::Wanted,
+    packs::{MAX_PACKS, Offered, PackName, plain as plain_pack},
 };
 
 /// Folder of the metadata, in a repository and in the evidence.
@@ -121,7 +122,9 @@ impl Tuf {
         let offer = catalogue.newest_system(&believed.board, running);
         let offer = offer.map(|(entry, system)| self.offer(&catalogue, entry, system, clock));
         let unproven = !matches!(catalogue.freshness(), Freshness::Proven);
-        Ok(Found { offer, newest, transport, unproven })
+        let withdrawn = catalogue.withdrawn(&believed.board);
+        let packs = packs(&catalogue);
+        Ok(Found { offer, newest, withdrawn, packs, transport, unproven })
     }
 
     fn open(&self) -> Result<Trust<Folder>, cairn_trust::Error> {
@@ -192,6 +195,22 @@ impl Repository for Tuf {
     fn has_network(&self) -> bool {
         self.believed.url.is_some()
     }
+}
+
+fn packs(catalogue: &Catalogue) -> Vec<Offered> {
+    let offered = |(entry, kind, pack): (&Entry, PackKind, &Pack)| {
+        let ending = entry.name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase())?;
+        Some(Offered {
+            pack: PackName { kind, name: pack.name.clone() },
+            revision: pack.revision,
+            title: pack.title.clone(),
+            memory: pack.memory,
+            wanted: wanted(entry)?,
+            ending,
+        })
+    };
+    let all = catalogue.packs().into_iter().filter_map(offered);
+    all.filter(|offered| plain_pack(&offered.pack.name, &offered.ending)).take(MAX_PACKS).collect()
 }
 
 fn wanted(entry: &Entry) -> Option<Wanted> {

@@ -19,6 +19,8 @@ use super::{
     files::Wanted,
     install::{Pace, Progress, install},
     mirror,
+    outcomes::Outcomes,
+    packs::{Offers, Packs},
     policy::{self, Situation, Step, Wishes},
 };
 
@@ -117,6 +119,10 @@ pub struct Parts {
     pub folder: PathBuf,
     /// Consideration for people on the page.
     pub pace: Pace,
+    /// Models and content packs, where there is a place for them.
+    pub packs: Option<Arc<Packs>>,
+    /// What whoever looks after many hubs is to hear.
+    pub outcomes: Arc<Outcomes>,
     /// Whether the clock can be believed.
     pub time_known: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -172,6 +178,8 @@ struct Loop {
     sharing: Sharing,
     copied: Option<Instant>,
     ready: Option<Version>,
+    /// By the last look.
+    withdrawn: Vec<Version>,
     trouble: Option<String>,
     unproven: bool,
     /// An install goes on: its progress is told by itself.
@@ -203,6 +211,7 @@ impl Loop {
             sharing: Sharing::Off,
             copied: None,
             ready: None,
+            withdrawn: Vec::new(),
             trouble: None,
             unproven: false,
             installing: false,
@@ -304,7 +313,26 @@ impl Loop {
     /// What was made ready before this process started counts too.
     fn ready(&self) -> Option<Version> {
         let attempt = self.parts.privileged.record().attempt.map(|attempt| attempt.release.version);
-        self.ready.or(attempt).filter(|version| *version > self.parts.running)
+        let newer = |version: &Version| *version > self.parts.running;
+        self.ready.or(attempt).filter(|version| newer(version) && !self.withdrawn.contains(version))
+    }
+
+    /// What was made ready and is withdrawn by now is tried at no start any more, whoever restarts the hub.
+    async fn take_back(&mut self, withdrawn: Vec<Version>) {
+        let Some(version) = self.ready().filter(|version| withdrawn.contains(version)) else {
+            self.withdrawn = withdrawn;
+            return;
+        };
+        // Whoever gets the handles finds the slot taken from trial.
+        match self.parts.privileged.open().await {
+            Ok(_) => {
+                tracing::info!(%version, "what was made ready is withdrawn and is not tried");
+                (self.ready, self.withdrawn) = (None, withdrawn);
+            }
+            Err(error) => {
+                self.trouble = Some(format!("{version} is withdrawn and would still be tried: {error}"))
+            }
+        }
     }
 
     fn situation(&self) -> Situation {
@@ -332,8 +360,11 @@ impl Loop {
     async fn look(&mut self, origin: Origin) {
         let looked = self.parts.repository.check(self.parts.running, origin.clone()).await;
         match looked {
-            Ok(Found { offer, newest, transport, unproven }) => {
+            Ok(Found { offer, newest, withdrawn, packs, transport, unproven }) => {
                 self.looked = Some(Instant::now());
+                if let Some(told) = &self.parts.packs {
+                    told.tell(Some(Offers { packs, transport: Arc::clone(&transport) }), self.wishes);
+                }
                 self.unproven = unproven;
                 let older = |offer: &Option<Offer>| {
                     let found = offer.as_ref().map(|offer| offer.listing.version);
@@ -354,9 +385,10 @@ impl Loop {
                     }
                 }
                 // "Now" was about what there is, not about what may come one day.
-                self.now &= self.offer.is_some() || self.ready().is_some();
                 self.failures = 0;
                 self.trouble = None;
+                self.take_back(withdrawn).await;
+                self.now &= self.offer.is_some() || self.ready().is_some();
             }
             Err(error) => {
                 self.now = false;
@@ -411,6 +443,9 @@ impl Loop {
             }
             Ok(Err(error)) => {
                 self.now = false;
+                if error.of_the_version() {
+                    self.parts.outcomes.refused(version, &error.to_string(), milliseconds());
+                }
                 self.fails(error.to_string());
             }
             Err(stopped) if stopped.is_cancelled() => tracing::info!("the install is paused"),
@@ -433,6 +468,9 @@ impl Loop {
             Order::Wish(wishes) => match keep_wishes(&self.parts.folder, wishes) {
                 Ok(()) => {
                     self.wishes = wishes;
+                    if let Some(packs) = &self.parts.packs {
+                        packs.tell(None, wishes);
+                    }
                     self.now &= !wishes.paused;
                 }
                 Err(error) => self.trouble = Some(format!("the settings could not be kept: {error}")),
@@ -459,6 +497,7 @@ impl Loop {
     fn tell(&self) {
         let offered = self.offer.as_ref().filter(|(offer, _, _)| offer.listing.version > self.parts.running);
         let record = self.parts.privileged.record();
+        self.parts.outcomes.take_over(&record, milliseconds());
         self.telling.send_replace(Status {
             wishes: self.wishes,
             offered: offered.map(|(offer, origin, _)| Offered {
@@ -482,6 +521,11 @@ impl Loop {
 
 fn seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn milliseconds() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn hour_of_day() -> u8 {

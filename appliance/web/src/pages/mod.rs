@@ -111,6 +111,8 @@ pub(crate) fn routes() -> Router<Hub> {
         .route("/settings/updates/again", post(updates::again))
         .route("/settings/updates/wishes", post(updates::wishes))
         .route("/settings/updates/hub", post(updates::hub))
+        .route("/settings/updates/choose", post(updates::choose))
+        .route("/settings/updates/leave", post(updates::leave))
         .route("/settings/updates/stick", post(updates::stick))
         .route("/settings/models/{name}/load", post(models::load))
         .route("/settings/models/{name}/unload", post(models::unload))

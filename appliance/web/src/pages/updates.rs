@@ -20,7 +20,10 @@ use crate::{
     hub::Hub,
     i18n::{Key as K, Language},
     problem::{Problem, ProblemKind},
-    updates::{UpdateAsk, UpdatePhase, UpdateSharing, UpdateStatus, UpdateWishes},
+    updates::{
+        UpdateAsk, UpdatePack, UpdatePackKind, UpdatePackName, UpdatePhase, UpdateSharing, UpdateStatus,
+        UpdateWishes,
+    },
 };
 
 /// Where the page is.
@@ -91,6 +94,7 @@ fn page(
             @if now.came_back { div class="flash warn" { (icon("warning")) div { (l.t(K::UpdatesCameBack)) } } }
             (state(p, &now))
             @if !now.failed.is_empty() { (failed(p, &now)) }
+            @if !now.packs.is_empty() { (packs(p, &now)) }
             (wishes_form(p, &now, wishes.unwrap_or(&kept)))
             (bring_forms(p, &now, bring))
         }
@@ -167,6 +171,70 @@ fn failed(p: &Page, now: &UpdateStatus) -> Markup {
             }
         }
     }
+}
+
+fn packs(p: &Page, now: &UpdateStatus) -> Markup {
+    html! {
+        section class="card stack" aria-labelledby="updates-packs" {
+            h2 id="updates-packs" { (p.l.t(K::PacksTitle)) }
+            p class="quiet" { (p.l.t(K::PacksLead)) }
+            @for pack in &now.packs { (pack_row(p, pack)) }
+        }
+    }
+}
+
+fn pack_row(p: &Page, pack: &UpdatePack) -> Markup {
+    let l = p.l;
+    let (kind, kind_name) = match pack.pack.kind {
+        UpdatePackKind::Model => (K::PacksModel, "model"),
+        UpdatePackKind::Content => (K::PacksContent, "content"),
+    };
+    let title = if pack.title.is_empty() { &pack.pack.name } else { &pack.title };
+    let (what, label) = if pack.chosen { ("leave", K::PacksLeave) } else { ("choose", K::PacksChoose) };
+    html! {
+        div class="stack-s" {
+            // Written by the maintainers.
+            h3 { bdi { (title) } }
+            p class="quiet" {
+                (l.t(kind)) " · " (l.size(pack.bytes))
+                @if pack.memory_mib > 0 { " · " (l.with(K::PacksMemory, &[("size", &l.size(pack.memory_mib << 20))])) }
+            }
+            @if let Some(coming) = pack.coming {
+                p { (l.with(K::PacksComing, &[("fetched", &l.size(coming)), ("total", &l.size(pack.bytes))])) }
+                (bar(coming.min(pack.bytes), pack.bytes.max(1)))
+            } @else if pack.installed >= pack.revision {
+                p { (icon("check")) " " (l.t(K::PacksHere)) }
+            } @else if pack.installed > 0 {
+                p { (icon("info")) " " (l.t(K::PacksNewer)) }
+            } @else if pack.chosen {
+                p { (icon("clock")) " " (l.t(K::PacksWaits)) }
+            }
+            @if let Some(trouble) = &pack.trouble { p class="error" { (l.t(K::UpdatesTrouble)) ": " span lang="en" dir="ltr" { (trouble) } } }
+            form method="post" action=(format!("{PATH}/{what}")) {
+                (forms::hidden(&p.csrf, &Shown::empty()))
+                input type="hidden" name="kind" value=(kind_name);
+                input type="hidden" name="name" value=(pack.pack.name);
+                button class="button" aria-label=(format!("{}: {title}", l.t(label))) { (l.t(label)) }
+            }
+        }
+    }
+}
+
+fn named(sent: &Form) -> Result<UpdatePackName, Problem> {
+    let kind = match sent.get("kind") {
+        "model" => UpdatePackKind::Model,
+        "content" => UpdatePackKind::Content,
+        _ => return Err(Problem::new(ProblemKind::Invalid, "a pack is a model or content")),
+    };
+    Ok(UpdatePackName { kind, name: sent.get("name").to_owned() })
+}
+
+pub(super) async fn choose(State(hub): State<Hub>, p: Page, sent: Form) -> Result<Response, Problem> {
+    asked(&hub, &p, UpdateAsk::Choose(named(&sent)?))
+}
+
+pub(super) async fn leave(State(hub): State<Hub>, p: Page, sent: Form) -> Result<Response, Problem> {
+    asked(&hub, &p, UpdateAsk::Leave(named(&sent)?))
 }
 
 fn wishes_form(p: &Page, now: &UpdateStatus, shown: &Shown) -> Markup {

@@ -3,7 +3,7 @@
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
 use cairn_sync::{CommunityId, http::Secret};
 use sqlx_core::{connection::Connection, row::Row};
-use sqlx_postgres::PgConnection;
+use sqlx_postgres::{PgConnection, PgRow};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -77,6 +77,21 @@ pub async fn set(
         .await?;
     owner.close().await?;
     Ok(())
+}
+
+/// All communities that somebody looks after.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn looked_after(db: &Db) -> Result<Vec<CommunityId>, DbError> {
+    let rows = sql("SELECT DISTINCT unnest(communities) AS community FROM cairn.maintainer ORDER BY 1")
+        .fetch_all(db.pool())
+        .await?;
+    let community = |row: &PgRow| -> Result<CommunityId, DbError> {
+        let id: Uuid = row.try_get("community")?;
+        Ok(CommunityId::from_bytes(*id.as_bytes()))
+    };
+    rows.iter().map(community).collect()
 }
 
 /// Somebody who is signed in.

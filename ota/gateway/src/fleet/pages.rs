@@ -128,6 +128,7 @@ pub(super) fn community(
                 }
             }
         }
+        @if !fleet.updates.is_empty() { (updates(fleet)) }
         section.card {
             h2 { "Enrol a hub" }
             @match fleet.open_tokens {
@@ -145,6 +146,28 @@ pub(super) fn community(
         p.muted { "Community " code { (fleet.community) } " · version " (fleet.version) }
     };
     page(&fleet.name, Some(session), &body)
+}
+
+/// What hubs said of system versions.
+fn updates(fleet: &Fleet) -> Markup {
+    html! {
+        section {
+            h2 { "System versions" }
+            p.muted { "What hubs said of updates that they tried. A version that fails too often is withdrawn by whoever holds a key for releases, not by this page." }
+            div.scroll { table {
+                thead { tr {
+                    th scope="col" { "Version" } th scope="col" { "Board" }
+                    th.number scope="col" { "Proved itself" } th.number scope="col" { "Failed" }
+                } }
+                tbody { @for line in fleet.updates.iter().rev() { tr {
+                    th scope="row" { (line.version) }
+                    td data-label="Board" { (line.board) }
+                    td.number data-label="Proved itself" { (line.healthy) }
+                    td.number.warn[line.failed > 0] data-label="Failed" { (line.failed) }
+                } } }
+            } }
+        }
+    }
 }
 
 fn new_token(made: &Made) -> Markup {
@@ -231,6 +254,18 @@ fn state(hub: &Hub) -> Markup {
         @if hub.copies > 0 { span.tag.warn title="A second card used this identity and was sent to take its own." { "was copied" } }
         @if hub.is_copy { span.tag { "from a copied card" } }
         @if hub.refused > 0 { span.tag.warn { (hub.refused) " refused" } }
+        @if let Some(update) = hub.updates.last().filter(|update| update.result != UpdateResult::Healthy) {
+            span.tag.warn { (result(update.result)) " " (update.version) }
+        }
+    }
+}
+
+/// What became of an update, in front of its version.
+const fn result(result: UpdateResult) -> &'static str {
+    match result {
+        UpdateResult::Healthy => "runs",
+        UpdateResult::RolledBack => "went back from",
+        UpdateResult::Failed => "did not install",
     }
 }
 
@@ -244,7 +279,8 @@ pub(super) fn hub(session: &Session, fleet: &Fleet, hub: &Hub) -> Markup {
         h1 { (hub.name) " " (state(hub)) }
         dl.figures {
             div { dt { "Last contact" } dd { (ago(hub.silent_s)) } }
-            div { dt { "Version" } dd { (hub.software) } }
+            div { dt { "Version" } dd { (hub.software) @if !hub.board.is_empty() { " " span.muted { (hub.board) } } } }
+            @if hub.free_bytes > 0 { div { dt { "Free space" } dd { (grouped(hub.free_bytes / 1_000_000)) " MB" } } }
             div { dt { "Waiting" } dd { (hub.queue) } }
             div.warn[hub.conflicts > 0] { dt { "Conflicts" } dd { (hub.conflicts) } }
             div.warn[hub.refused > 0] { dt { "Refused" } dd { (hub.refused) } }
@@ -280,8 +316,8 @@ pub(super) fn hub(session: &Session, fleet: &Fleet, hub: &Hub) -> Markup {
                 (update.version) " "
                 @match update.result {
                     UpdateResult::Healthy => span.tag.good { "healthy" },
-                    UpdateResult::RolledBack => span.tag.warn { "rolled back" },
-                    UpdateResult::Failed => span.tag.warn { "failed" },
+                    UpdateResult::RolledBack => span.tag.warn { "went back" },
+                    UpdateResult::Failed => span.tag.warn { "did not install" },
                 }
                 " " span.muted { (moment(update.at)) @if !update.note.is_empty() { " · " (update.note) } }
             } } } }

@@ -10,7 +10,10 @@ use uuid::Uuid;
 
 use crate::{
     db::{Db, DbError, sql, uuid},
-    store::Refused,
+    store::{
+        Refused,
+        reports::{self, UpdateFigures},
+    },
 };
 
 /// Most hubs on a page.
@@ -25,6 +28,8 @@ pub(crate) struct Fleet {
     pub(crate) records: i64,
     pub(crate) open_tokens: i64,
     pub(crate) hubs: Vec<Hub>,
+    /// What hubs said of system versions, newest last; none where one hub was asked for.
+    pub(crate) updates: Vec<UpdateFigures>,
 }
 
 /// A hub.
@@ -34,6 +39,7 @@ pub(crate) struct Hub {
     pub(crate) name: String,
     pub(crate) software: String,
     pub(crate) board: String,
+    pub(crate) free_bytes: i64,
     pub(crate) every_project: bool,
     pub(crate) queue: i64,
     pub(crate) conflicts: i64,
@@ -68,7 +74,7 @@ pub(crate) async fn fleet(db: &Db, community: CommunityId, only: Option<HubId>) 
         "SELECT h.hub_id, h.name, h.every_project, h.copies, h.came_from IS NOT NULL AS is_copy, \
              h.retired_ms IS NOT NULL AS retired, \
              (cairn.now_ms() - greatest(h.last_round_ms, s.reported_ms)) / 1000 AS silent_s, \
-             s.software, s.board, s.queue, s.conflicts, s.refused, s.log, s.updates, s.change_key, \
+             s.software, s.board, s.free_bytes, s.queue, s.conflicts, s.refused, s.log, s.updates, s.change_key, \
              s.held_until_ms > cairn.now_ms() AS here, \
              (SELECT count(*) FROM cairn.hub_key k WHERE k.community_id = $1 AND k.hub_id = h.hub_id) AS keys \
          FROM cairn.hub h JOIN cairn.hub_status s USING (community_id, hub_id) \
@@ -82,6 +88,7 @@ pub(crate) async fn fleet(db: &Db, community: CommunityId, only: Option<HubId>) 
     .await?;
     let hubs = rows.iter().map(hub).collect::<Result<_, DbError>>()?;
     tx.commit().await?;
+    let updates = if only.is_none() { reports::update_figures(db, community).await? } else { Vec::new() };
     Ok(Fleet {
         community,
         name: about.try_get("name")?,
@@ -89,6 +96,7 @@ pub(crate) async fn fleet(db: &Db, community: CommunityId, only: Option<HubId>) 
         records: about.try_get("records")?,
         open_tokens: about.try_get("tokens")?,
         hubs,
+        updates,
     })
 }
 
@@ -99,6 +107,7 @@ fn hub(row: &PgRow) -> Result<Hub, DbError> {
         name: row.try_get("name")?,
         software: row.try_get("software")?,
         board: row.try_get("board")?,
+        free_bytes: row.try_get("free_bytes")?,
         every_project: row.try_get("every_project")?,
         queue: row.try_get("queue")?,
         conflicts: row.try_get("conflicts")?,

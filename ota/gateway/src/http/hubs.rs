@@ -17,7 +17,7 @@ use super::{
     Shared,
     answer::{Asked, Failed, Shown},
 };
-use crate::store::hubs;
+use crate::store::{hubs, reports};
 
 /// All who ask for the time or for enrolment share a bucket each: neither has shown a key yet.
 const ENROLLING: Uuid = Uuid::from_u128(1);
@@ -56,7 +56,7 @@ pub(super) async fn report(
     Asked(asked): Asked<Report>,
 ) -> Result<Json<ReportReply>, Failed> {
     let _place = service.gate.enter()?;
-    Ok(Json(hubs::report(&service.db, &who, &asked).await?))
+    Ok(Json(reports::report(&service.db, &who, &asked).await?))
 }
 
 #[derive(Deserialize)]

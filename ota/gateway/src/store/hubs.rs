@@ -2,21 +2,19 @@
 
 use cairn_sync::{
     CommunityId, HubId, RecordId,
-    http::{Credential, Enrol, EnrolToken, Enrolled, NewIdentity, Report, ReportReply, Secret},
+    http::{Credential, Enrol, EnrolToken, Enrolled, NewIdentity, Secret},
 };
 use sqlx_core::row::Row;
 use sqlx_postgres::PgConnection;
 use uuid::Uuid;
 
-use super::{Refused, authenticate, blobs::wanted::wanted};
-use crate::db::{Db, DbError, big, random, sql, uuid};
+use super::{Refused, authenticate};
+use crate::db::{Db, DbError, random, sql, uuid};
 
 /// How long an enrolment token works where nobody says otherwise, in days.
 pub const TOKEN_DAYS: u32 = 14;
 /// Most copies of one card that may take identities of their own.
 const MAX_COPIES: i64 = 50;
-/// How often a hub reports, in milliseconds.
-const REPORT_EVERY_MS: u64 = 15 * 60 * 1000;
 
 const NO_SEAT: &str = r#"{"ticket":0,"last":null}"#;
 
@@ -241,45 +239,6 @@ pub async fn new_key(db: &Db, who: &Credential, key: &Secret) -> Result<(), Refu
     .await?;
     tx.commit().await?;
     Ok(())
-}
-
-/// A hub says how it is.
-///
-/// # Errors
-/// [`Refused`].
-pub async fn report(db: &Db, who: &Credential, report: &Report) -> Result<ReportReply, Refused> {
-    let json = |what, value: Result<String, serde_json::Error>| {
-        value.map_err(|error| DbError::Damaged { what, why: error.to_string() })
-    };
-    let (here, hub) = (uuid(who.community.as_bytes()), uuid(who.hub.as_bytes()));
-    let mut tx = db.scoped(who.community).await?;
-    authenticate(&mut tx, who).await?;
-    let row = sql(
-        "UPDATE cairn.hub_status SET software = $3, board = $4, queue = $5, conflicts = $6, refused = $7, \
-         free_bytes = $8, log = $9, updates = CASE WHEN $10 = '[]' THEN updates ELSE $10 END, \
-         reported_ms = cairn.now_ms() WHERE community_id = $1 AND hub_id = $2 RETURNING change_key",
-    )
-    .bind(here)
-    .bind(hub)
-    .bind(report.version.clone())
-    .bind(report.board.clone())
-    .bind(big(report.queue))
-    .bind(big(report.conflicts))
-    .bind(big(report.refused))
-    .bind(big(report.free_bytes))
-    .bind(json("log", serde_json::to_string(&report.log))?)
-    .bind(json("updates", serde_json::to_string(&report.updates))?)
-    .fetch_one(&mut *tx)
-    .await?;
-    sql("UPDATE cairn.hub SET name = $3 WHERE community_id = $1 AND hub_id = $2 AND name <> $3")
-        .bind(here)
-        .bind(hub)
-        .bind(report.name.clone())
-        .execute(&mut *tx)
-        .await?;
-    let wanted = wanted(&mut tx, who.community).await?;
-    tx.commit().await?;
-    Ok(ReportReply { change_key: row.try_get("change_key")?, next_ms: REPORT_EVERY_MS, wanted })
 }
 
 /// Revokes a hub's keys and retires it: nothing waits for it any more.

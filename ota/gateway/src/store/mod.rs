@@ -4,6 +4,7 @@ pub mod blobs;
 pub mod hubs;
 pub mod newer;
 pub mod records;
+pub mod reports;
 pub mod round;
 
 use cairn_sync::{RecordId, http::Credential, wire::ScopeId};

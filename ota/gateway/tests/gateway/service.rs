@@ -4,12 +4,20 @@ use std::time::Duration;
 
 use crate::support::*;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-use cairn_gateway::{fleet::accounts, limits::Limits, store::hubs};
+use cairn_gateway::{
+    fleet::accounts,
+    limits::Limits,
+    store::{
+        hubs,
+        reports::{self, UpdateFigures},
+    },
+};
 use cairn_sync::{
     BlobId, RecordId,
     http::{
         AUTHORIZATION, BLOBS, Code, Credential, EVENTS, Event, KEY, NewKey, PROTOCOL_HEADER, REPORT, Report,
-        ReportReply, SNAPSHOT, Secret, SnapshotRequest, TIME, TimeStatement, UPLOADED_HEADER,
+        ReportReply, SNAPSHOT, Secret, SnapshotRequest, TIME, TimeStatement, UPLOADED_HEADER, UpdateOutcome,
+        UpdateResult,
         pack::{frame_length, pack, unframe},
         time::{NONCE, hex, signed, unhex},
     },
@@ -172,9 +180,20 @@ async fn the_fleet_page_shows_a_maintainer_their_hubs_and_nobody_else() {
         version: "0.2.0".to_owned(),
         queue: 17,
         conflicts: 3,
+        board: "rpi4".to_owned(),
+        free_bytes: 12_345_000_000,
+        updates: vec![UpdateOutcome {
+            at: 951_827_696_000,
+            version: "1.1.0".to_owned(),
+            result: UpdateResult::RolledBack,
+            note: "page: it does not answer".to_owned(),
+        }],
         ..Report::default()
     };
-    post_json(&client(), &one.url, REPORT, Some(&hub.credential), &report).await.unwrap();
+    // Twice: the first answer may have been lost.
+    for _ in 0..2 {
+        post_json(&client(), &one.url, REPORT, Some(&hub.credential), &report).await.unwrap();
+    }
 
     let no_redirects = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -206,8 +225,26 @@ async fn the_fleet_page_shows_a_maintainer_their_hubs_and_nobody_else() {
         sign_in("ben", "a long enough one").await.unwrap(),
     );
     let page = no_redirects.get(&fleet).header("cookie", &ana).send().await.unwrap().text().await.unwrap();
-    for expected in ["Lower Valley", "Mill &lt;b&gt;Road", "0.2.0", ">17<", ">3<", "just now"] {
+    let expected = [
+        "Lower Valley",
+        "Mill &lt;b&gt;Road",
+        "0.2.0",
+        "rpi4",
+        ">17<",
+        ">3<",
+        "just now",
+        "went back from 1.1.0",
+    ];
+    for expected in expected {
         assert!(page.contains(expected), "{expected} is missing");
+    }
+    let figures = reports::update_figures(&world.db().await, world.community).await.unwrap();
+    assert!(matches!(figures.as_slice(), [UpdateFigures { healthy: 0, failed: 1, .. }]), "{figures:?}");
+    assert_eq!(accounts::looked_after(&world.db().await).await.unwrap(), [world.community]);
+    let of_hub = format!("{fleet}/{}", hub.credential.hub);
+    let shown = no_redirects.get(&of_hub).header("cookie", &ana).send().await.unwrap().text().await.unwrap();
+    for expected in ["12,345 MB", "2000-02-29 12:34", "page: it does not answer"] {
+        assert_eq!(shown.matches(expected).count(), 1, "{expected} on the hub's page");
     }
     assert_eq!(no_redirects.get(&fleet).header("cookie", &ben).send().await.unwrap().status().as_u16(), 404);
 

@@ -14,9 +14,13 @@ use clap::Args;
 use serde_json::json;
 use tough::schema::{Signed, Timestamp};
 
-use super::{Bench, Report, spread::systems_of};
+use super::{
+    Bench, Report,
+    spread::{ReportedArgs, systems_of},
+};
 
-pub(crate) fn status(bench: &Bench) -> Result<Report> {
+pub(crate) fn status(bench: &Bench, reported: &ReportedArgs) -> Result<Report> {
+    let (reports, _) = reported.read()?;
     let workshop = bench.workshop()?;
     let (root, targets) = (workshop.root()?, workshop.targets()?);
     let timestamp: Signed<Timestamp> = workshop::read(&workshop.metadata("timestamp.json"))?;
@@ -51,8 +55,12 @@ pub(crate) fn status(bench: &Bench) -> Result<Report> {
             (false, None) => format!("offered to {share} % of hubs"),
         };
         let name = format!("{} {}", system.listing.board, system.listing.version);
-        report = report.did(format!("{name}: {state}, {} deltas", system.listing.deltas.len()));
-        systems.push(json!({ "system": name, "state": state, "length": system.listing.length }));
+        let said = reports.get(&(system.listing.board, system.listing.version));
+        let heard = said.map(|said| format!("; {} hubs are healthy, {} failed", said.healthy, said.failed));
+        let heard = heard.unwrap_or_default();
+        report = report.did(format!("{name}: {state}, {} deltas{heard}", system.listing.deltas.len()));
+        systems
+            .push(json!({ "system": name, "state": state, "length": system.listing.length, "hubs": said }));
     }
     let waits = ["draft/targets.json", "draft/root.json"].map(|draft| workshop.path(draft).exists());
     if waits.contains(&true) {
@@ -95,7 +103,14 @@ pub(crate) fn verify(bench: &Bench, args: &VerifyArgs) -> Result<Report> {
     let report =
         Report::new("").did(format!("the hub believes it: root version {root}, targets version {targets}"));
     let Some((entry, system)) = catalogue.newest_system(&args.board, args.installed) else {
-        return Ok(report.did("there is nothing newer for it").with(json!({ "decision": "nothing" })));
+        let boards = catalogue.boards();
+        let says = if boards.contains(&args.board) {
+            "there is nothing newer for it".to_owned()
+        } else {
+            let boards: Vec<String> = boards.iter().map(ToString::to_string).collect();
+            format!("nothing is published for {}; for {}", args.board, boards.join(", "))
+        };
+        return Ok(report.did(says).with(json!({ "decision": "nothing" })));
     };
     let mut seed = [0; 16];
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, args.seed.as_bytes());

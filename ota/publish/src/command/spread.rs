@@ -1,12 +1,20 @@
 //! Rollouts: start, pause, go on, withdraw.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{ErrorKind, Read},
+    path::PathBuf,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use cairn_bundle::{Board, Version};
-use cairn_publish::{systems, workshop};
+use cairn_publish::{
+    systems,
+    workshop::{self, Outcome},
+};
 use cairn_trust::{
-    Listed,
+    Listed, System,
     rollout::{Reports, Rollout, Threshold},
 };
 use clap::Args;
@@ -16,6 +24,8 @@ use serde_json::json;
 use super::{Bench, Report, SystemName};
 
 const NEXT: &str = "cairn-publish sign --key release-1";
+/// Longest list of what hubs reported, in bytes.
+const MAX_REPORTS: u64 = 16 << 20;
 
 #[derive(Args)]
 pub(crate) struct RolloutArgs {
@@ -65,20 +75,12 @@ pub(crate) fn halt(bench: &Bench, name: &SystemName) -> Result<Report> {
     Ok(Report::new(NEXT).did(format!("version {} is withdrawn: nobody takes it any more", name.version)))
 }
 
+// What hubs reported. (No documentation: it would become that of the commands.)
 #[derive(Args)]
-pub(crate) struct WatchArgs {
-    /// What hubs reported: `[{"board": "rpi-4", "version": "1.2.3", "healthy": 40, "failed": 2}, …]`
+pub(crate) struct ReportedArgs {
+    /// What hubs reported, as `cairn-gateway updates` prints it; `-` for standard input, several times for several gateways
     #[arg(long)]
-    reports: PathBuf,
-    /// Fewer reports than this say nothing
-    #[arg(long, default_value_t = 3)]
-    at_least: u32,
-    /// Most failures among them, in percent
-    #[arg(long, default_value_t = 20)]
-    percent: u32,
-    /// Key to sign with at once; else the draft waits for signatures
-    #[arg(long)]
-    key: Option<String>,
+    reports: Vec<PathBuf>,
 }
 
 /// What hubs reported about a version.
@@ -90,33 +92,108 @@ struct Line {
     reports: Reports,
 }
 
+impl ReportedArgs {
+    /// Sums by board and version, and how many lines make no sense: hubs choose what stands there, and one that says nonsense must not
+    /// keep the others from being heard.
+    pub(crate) fn read(&self) -> Result<(BTreeMap<(Board, Version), Reports>, usize)> {
+        let (mut sums, mut odd) = (BTreeMap::<_, Reports>::new(), 0);
+        for path in &self.reports {
+            let bytes = if path.as_os_str() == "-" {
+                bounded(std::io::stdin())
+            } else {
+                File::open(path).and_then(bounded)
+            };
+            let lines: Vec<serde_json::Value> = bytes
+                .map_err(anyhow::Error::from)
+                .and_then(|bytes| Ok(serde_json::from_slice(&bytes)?))
+                .with_context(|| format!("what hubs reported, {}", path.display()))?;
+            for line in lines {
+                let Ok(Line { board, version, reports }) = serde_json::from_value(line) else {
+                    odd += 1;
+                    continue;
+                };
+                let sum = sums.entry((board, version)).or_default();
+                sum.healthy = sum.healthy.saturating_add(reports.healthy);
+                sum.failed = sum.failed.saturating_add(reports.failed);
+            }
+        }
+        Ok((sums, odd))
+    }
+}
+
+fn bounded(from: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MAX_REPORTS + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_REPORTS { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+#[derive(Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    reported: ReportedArgs,
+    /// Fewer reports than this say nothing
+    #[arg(long, default_value_t = 3)]
+    at_least: u32,
+    /// Most failures among them, in percent
+    #[arg(long, default_value_t = 20)]
+    percent: u32,
+    /// Key to sign with at once; else the draft waits for signatures
+    #[arg(long)]
+    key: Option<String>,
+}
+
 pub(crate) fn watch(bench: &Bench, args: &WatchArgs) -> Result<Report> {
+    if args.reported.reports.is_empty() {
+        bail!("nothing to watch: --reports FILE, or - for standard input");
+    }
     let workshop = bench.workshop()?;
-    let lines: Vec<Line> = workshop::read(&args.reports)?;
+    let (reports, odd) = args.reported.read()?;
     let threshold = Threshold { reports: args.at_least, percent: args.percent };
     let mut report = Report::new("");
+    if odd > 0 {
+        report = report.did(format!("{odd} lines of the reports make no sense and were passed over"));
+    }
     let mut halted = Vec::new();
-    for line in lines.iter().filter(|line| threshold.passed(line.reports)) {
-        let Ok(system) = systems::find(&workshop, &line.board, line.version) else { continue };
-        if system.rollout.halted {
-            continue;
+    // What hubs can have is what is published; a draft may say otherwise and be signed much later.
+    for system in systems_of(&workshop.targets()?.signed) {
+        let name = (system.listing.board.clone(), system.listing.version);
+        let Some(said) = reports.get(&name).filter(|said| threshold.passed(**said)) else { continue };
+        if !system.rollout.halted {
+            let target = systems::target(&name.0, name.1);
+            report =
+                report.did(format!("{target}: {} hubs failed, {} are healthy", said.failed, said.healthy));
+            halted.push(target);
         }
-        let target = systems::target(&line.board, line.version);
-        workshop.edit_system(&target, |system| system.rollout.halted = true)?;
-        let Reports { healthy, failed } = line.reports;
-        report = report.did(format!("withdrew {target}: {failed} hubs failed, {healthy} are healthy"));
-        halted.push(target);
     }
+    let data = json!({ "halted": halted });
     if halted.is_empty() {
-        return Ok(report.did("no version has failed too often").with(json!({ "halted": halted })));
+        return Ok(report.did("no version that is offered has failed too often").with(data));
     }
-    report.next = NEXT.to_owned();
-    if let Some(name) = &args.key {
-        let outcome = workshop.sign_targets(&bench.key(name)?, &bench.online(&workshop)?)?;
-        report = report.did(format!("signed with {name}: {outcome:?}"));
-        report.next = "cairn-publish status".to_owned();
+    let Some(name) = &args.key else {
+        for target in &halted {
+            workshop.edit_system(target, |system| system.rollout.halted = true)?;
+        }
+        report.next = NEXT.to_owned();
+        return Ok(report.did("they are withdrawn in the draft, which waits for signatures").with(data));
+    };
+    let halt = |system: &mut System| system.rollout.halted = true;
+    let outcome = workshop.change_published(&halted, halt, &bench.key(name)?, &bench.online(&workshop)?)?;
+    report.next = match outcome {
+        Outcome::Published { .. } => "cairn-publish status".to_owned(),
+        Outcome::Waiting { .. } => "others must sign: cairn-publish sign --key NAME".to_owned(),
+    };
+    Ok(report.did(signed(name, &outcome)).with(data))
+}
+
+fn signed(key: &str, outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Published { version } => {
+            format!("withdrawn: {key} signed, version {version} of the targets metadata is published")
+        }
+        Outcome::Waiting { have, need } => {
+            format!("withdrawn in the draft: {key} signed, {have} of {need}")
+        }
     }
-    Ok(report.with(json!({ "halted": halted })))
 }
 
 /// Systems of a draft or of what is published.

@@ -1,18 +1,4 @@
-//! A whole life of updates, with real processes: maintainers publish with `cairn-publish`, a hub whose card is a few files finds, fetches,
-//! writes, checks, flips, restarts, proves itself and stays; an unfit version leads back to the old one; a hub without the internet is
-//! updated by an upload, a stick and another hub. The boot loader is played by its model in `cairn-slots`.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::let_underscore_must_use,
-    clippy::type_complexity,
-    reason = "a test program: what is wrong must stop it"
-)]
-
-mod running;
+//! What a story of updates is played with: a maintainer's workshop behind a wire that counts and cuts, and a device whose card is a few files.
 
 use std::{
     fs,
@@ -27,27 +13,28 @@ use std::{
 };
 
 use cairn_slots::{
-    BootControl, FileDevice, SlotId,
+    BootControl, FileDevice,
     boot_control::{Boot, Places},
 };
-use running::{Hub, Keeper, cairn, folder, until};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-const BOARD: &str = "qemu-virt";
+use crate::running::{Hub, Keeper, folder, until};
+
+pub(crate) const BOARD: &str = "qemu-virt";
 /// Sizes of the payloads, and of the partitions that hold them.
 const BOOT: usize = 512 << 10;
 const ROOT: usize = 8 << 20;
 const PARTITION: u64 = 12 << 20;
 /// Where in the root payload something else stands in every version.
-const CHANGED: std::ops::Range<usize> = 3_000_000..4_500_000;
+pub(crate) const CHANGED: std::ops::Range<usize> = 3_000_000..4_500_000;
 /// An address that no machine has (RFC 5737).
-const NOWHERE: &str = "203.0.113.1:80";
+pub(crate) const NOWHERE: &str = "203.0.113.1:80";
 /// The supervisor's exit code for "start the system anew".
-const RESTART: i32 = 7;
+pub(crate) const RESTART: i32 = 7;
 
 fn noise(seed: u64, count: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -72,23 +59,23 @@ fn payloads(version: &str, listen: &str) -> [Vec<u8>; 2] {
 }
 
 /// A maintainer's workshop, and its repository behind a wire that counts.
-struct Workshop {
-    folder: tempfile::TempDir,
+pub(crate) struct Workshop {
+    pub(crate) folder: tempfile::TempDir,
     server: Child,
-    url: String,
-    wire: Arc<Wire>,
+    pub(crate) url: String,
+    pub(crate) wire: Arc<Wire>,
 }
 
 #[derive(Default)]
-struct Wire {
-    carried: AtomicU64,
+pub(crate) struct Wire {
+    pub(crate) carried: AtomicU64,
     /// Carries no more than this.
-    most: AtomicU64,
-    cut: AtomicBool,
+    pub(crate) most: AtomicU64,
+    pub(crate) cut: AtomicBool,
 }
 
 impl Workshop {
-    fn command(folder: &Path) -> Command {
+    pub(crate) fn command(folder: &Path) -> Command {
         let program = Path::new(env!("CARGO_BIN_EXE_cairn")).with_file_name("cairn-publish");
         assert!(program.exists(), "cairn-publish is not built: cargo test --no-run -p cairn-publish");
         let mut command = Command::new(program);
@@ -97,7 +84,7 @@ impl Workshop {
         command
     }
 
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         run(Self::command(folder.path()).args(["init", "--work", "1"]));
         let mut server = Self::command(folder.path())
@@ -121,7 +108,7 @@ impl Workshop {
         Self { folder, server, url, wire }
     }
 
-    fn publish(&self, version: &str, listen: &str) {
+    pub(crate) fn publish(&self, version: &str, listen: &str) {
         let [boot, root] = payloads(version, listen);
         let path = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
         fs::write(path("boot.img"), boot).unwrap();
@@ -138,12 +125,12 @@ impl Workshop {
         run(command().args(["sign", "--key", "release-1"]));
     }
 
-    fn repository(&self) -> PathBuf {
+    pub(crate) fn repository(&self) -> PathBuf {
         self.folder.path().join("repository")
     }
 
     /// Length of a version's bundle.
-    fn bundle(&self, version: &str) -> u64 {
+    pub(crate) fn bundle(&self, version: &str) -> u64 {
         let ends = format!("system-{BOARD}-{version}.cairn");
         let files = fs::read_dir(self.repository().join("targets")).unwrap().flatten();
         let mut lengths = files.filter(|file| file.file_name().to_string_lossy().contains(&ends));
@@ -158,7 +145,7 @@ impl Drop for Workshop {
     }
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -191,12 +178,12 @@ async fn carry(wire: &Wire, near: TcpStream, address: &str) -> std::io::Result<(
 }
 
 /// A device: a card of files, and what the boot loader and the initramfs do with it.
-struct Machine {
+pub(crate) struct Machine {
     card: tempfile::TempDir,
 }
 
 impl Machine {
-    fn new(workshop: &Workshop, version: &str) -> Self {
+    pub(crate) fn new(workshop: &Workshop, version: &str) -> Self {
         let card = folder();
         let path = |name: &str| card.path().join(name);
         fs::create_dir_all(path("run/part")).unwrap();
@@ -222,11 +209,11 @@ impl Machine {
         Self { card }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.card.path().join(name)
     }
 
-    fn holds(&self, slot: &str, version: &str, listen: &str) -> bool {
+    pub(crate) fn holds(&self, slot: &str, version: &str, listen: &str) -> bool {
         ["boot", "root"].into_iter().zip(payloads(version, listen)).all(|(kind, payload)| {
             let content = fs::read(self.path(&format!("{kind}-{slot}"))).unwrap();
             content.starts_with(&payload)
@@ -234,7 +221,7 @@ impl Machine {
     }
 
     /// The boot loader chooses, and the initramfs says what it opened; where the system of that slot listens.
-    fn boot(&self) -> (Boot, String) {
+    pub(crate) fn boot(&self) -> (Boot, String) {
         let card = fs::OpenOptions::new().read(true).write(true).open(self.path("card")).unwrap();
         let boot = BootControl::new(FileDevice::new(card).unwrap(), Places::OF_IMAGE).boot().unwrap();
         let slot = boot.slot.letter();
@@ -250,7 +237,7 @@ impl Machine {
         (boot, listen.to_owned())
     }
 
-    fn words(&self, url: Option<&str>, stick: Option<&Path>) -> Vec<String> {
+    pub(crate) fn words(&self, url: Option<&str>, stick: Option<&Path>) -> Vec<String> {
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let mut words = vec![
             "--slots".to_owned(),
@@ -264,7 +251,12 @@ impl Machine {
     }
 
     /// Power on, with a system that is well.
-    async fn start(&self, data: tempfile::TempDir, url: Option<&str>, stick: Option<&Path>) -> (Boot, Hub) {
+    pub(crate) async fn start(
+        &self,
+        data: tempfile::TempDir,
+        url: Option<&str>,
+        stick: Option<&Path>,
+    ) -> (Boot, Hub) {
         let (boot, _) = self.boot();
         let words = self.words(url, stick);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -272,16 +264,16 @@ impl Machine {
     }
 }
 
-async fn updates(keeper: &Keeper) -> Value {
+pub(crate) async fn updates(keeper: &Keeper) -> Value {
     keeper.get("/api/v1/updates").await.error_for_status().unwrap().json().await.unwrap()
 }
 
-async fn ask(keeper: &Keeper, what: Value) {
+pub(crate) async fn ask(keeper: &Keeper, what: Value) {
     let answer = keeper.post("/api/v1/updates", &json!({ "ask": what })).await;
     assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
 }
 
-async fn until_status(keeper: &Keeper, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until_status(keeper: &Keeper, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let last = std::cell::RefCell::new(Value::Null);
     let waited = until(what, async || {
         let now = updates(keeper).await;
@@ -292,142 +284,8 @@ async fn until_status(keeper: &Keeper, what: &str, holds: impl Fn(&Value) -> boo
 }
 
 /// Wishes under which no restart comes by itself while the test runs.
-fn wishes(share: bool) -> Value {
+pub(crate) fn wishes(share: bool) -> Value {
     let hour = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / 3600 % 24;
     let (from, until) = ((hour + 6) % 24, (hour + 7) % 24);
     json!({ "wishes": { "paused": false, "metered": false, "window_from": from, "window_until": until, "share": share } })
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hub_is_updated_proves_itself_and_goes_back_from_what_is_unfit() {
-    let workshop = Workshop::new().await;
-    workshop.publish("1.0.0", "127.0.0.1:0");
-    let machine = Machine::new(&workshop, "1.0.0");
-    let url = Some(workshop.url.as_str());
-    let (boot, hub) = machine.start(folder(), url, None).await;
-    assert_eq!((boot.slot, boot.trial), (SlotId::A, false));
-    let keeper = hub.claim().await;
-    ask(&keeper, wishes(false)).await;
-    let status = until_status(&keeper, "it has looked", |status| status["looked_s"].is_u64()).await;
-    assert_eq!((&status["phase"], &status["running"]), (&json!("current"), &json!("1.0.0")), "{status}");
-    let notice = keeper.notice("before the update").await.unwrap();
-
-    // A new version is found and fetched; the power goes in the middle.
-    workshop.publish("1.1.0", "127.0.0.1:0");
-    let changed = CHANGED.len() as u64;
-    let begun = workshop.wire.carried.load(SeqCst);
-    workshop.wire.most.store(begun + changed / 2, SeqCst);
-    ask(&keeper, json!("look")).await;
-    until("half of it has come", async || workshop.wire.cut.load(SeqCst).then_some(())).await;
-    hub.kill();
-    let (_, data) = hub.ended().await;
-    let before_cut = workshop.wire.carried.load(SeqCst) - begun;
-    workshop.wire.most.store(u64::MAX, SeqCst);
-    workshop.wire.cut.store(false, SeqCst);
-
-    // It goes on from what is in the slot, and nobody restarts it by themselves.
-    let (boot, hub) = machine.start(data, url, None).await;
-    assert_eq!((boot.slot, boot.trial), (SlotId::A, false));
-    let keeper = hub.sign_in().await;
-    let status =
-        until_status(&keeper, "it is written and checked", |status| status["phase"] == "ready").await;
-    assert_eq!(status["next"], "1.1.0", "{status}");
-    let carried = workshop.wire.carried.load(SeqCst) - begun;
-    let (full, share) = (workshop.bundle("1.1.0"), changed * 115 / 100 + (160 << 10));
-    println!(
-        "bundle {full} bytes, changed {changed}; carried {carried}, of these before the cut {before_cut}"
-    );
-    assert!(full > 8_000_000 && carried < share, "{carried} bytes were fetched, at most {share} expected");
-    assert!(machine.holds("b", "1.1.0", "127.0.0.1:0"));
-    let page = keeper.get("/settings/updates").await.text().await.unwrap();
-    assert!(page.contains("1.1.0") && page.contains("What is new in 1.1.0"), "{page}");
-
-    // "Install now" restarts; the new system is tried, proves itself and stays.
-    ask(&keeper, json!("now")).await;
-    let (ended, data) = hub.ended().await;
-    assert_eq!(ended.code(), Some(RESTART));
-    let (boot, hub) = machine.start(data, url, None).await;
-    assert_eq!((boot.slot, boot.trial), (SlotId::B, true));
-    let keeper = hub.sign_in().await;
-    let status = until_status(&keeper, "it stays", |status| status["confirmed"] == "1.1.0").await;
-    assert_eq!((&status["slot"], &status["came_back"]), (&json!("b"), &json!(false)), "{status}");
-    let health: Value = keeper.get("/api/health-check").await.json().await.unwrap();
-    assert_eq!(health["updates"], "current", "{health}");
-    let metrics = keeper.get("/metrics").await.text().await.unwrap();
-    assert!(metrics.contains("cairn_update_running{version=\"1.1.0\"} 1"), "{metrics}");
-    assert_eq!(keeper.get(&format!("/api/v1/records/notice/{notice}")).await.status(), 200);
-
-    // An unfit version, brought by an upload: it cannot serve its page.
-    let photo = keeper.put("/api/v1/updates/files/photo.jpg", b"no part of a repository".to_vec()).await;
-    assert_eq!(photo.status(), 422);
-    workshop.publish("1.2.0", NOWHERE);
-    for part in ["metadata", "targets"] {
-        for file in fs::read_dir(workshop.repository().join(part)).unwrap().flatten() {
-            let name = file.file_name().into_string().unwrap();
-            if part == "metadata" || name.contains("1.2.0") {
-                let path = format!("/api/v1/updates/files/{name}");
-                let sent = keeper.put(&path, fs::read(file.path()).unwrap()).await;
-                assert_eq!(sent.status(), 204, "{name}");
-            }
-        }
-    }
-    ask(&keeper, json!("look_at_upload")).await;
-    let status =
-        until_status(&keeper, "the upload is believed", |status| status["offer"]["version"] == "1.2.0").await;
-    assert_eq!((&status["offer"]["by_hand"], &status["unproven"]), (&json!(true), &json!(true)), "{status}");
-    ask(&keeper, json!("now")).await;
-    let (ended, data) = hub.ended().await;
-    assert_eq!(ended.code(), Some(RESTART));
-    let (boot, listen) = machine.boot();
-    assert_eq!((boot.slot, boot.trial, listen.as_str()), (SlotId::A, true, NOWHERE));
-    let mut unfit = cairn(&["run", "--listen", &listen, "--no-mdns"])
-        .args(machine.words(url, None))
-        .arg("--data")
-        .arg(data.path())
-        .spawn()
-        .unwrap();
-    let ended = until("it gives up", async || unfit.try_wait().unwrap()).await;
-    assert_eq!(ended.code(), Some(RESTART), "the supervisor itself gives the hub back");
-
-    // The old one is back, says why, and does not try it again before somebody says so.
-    let (boot, hub) = machine.start(data, url, None).await;
-    assert_eq!((boot.slot, boot.trial), (SlotId::B, false));
-    let keeper = hub.sign_in().await;
-    ask(&keeper, json!("look")).await;
-    let status = until_status(&keeper, "it knows what failed", |status| {
-        status["came_back"] == true && status["offer"]["failed_before"] == true
-    });
-    let status = status.await;
-    assert_eq!((&status["phase"], &status["next"]), (&json!("current"), &Value::Null), "{status}");
-    assert_eq!(status["failed"][0]["version"], "1.2.0");
-    let reason = status["failed"][0]["reason"].as_str().unwrap();
-    assert!(reason.contains("hub failed") && status["failed"][0]["part"] == "supervisor", "{status}");
-    let page = keeper.get("/settings/updates").await.text().await.unwrap();
-    assert!(page.contains("hub failed") && page.contains("Try 1.2.0 again"), "{page}");
-    assert_eq!(keeper.get(&format!("/api/v1/records/notice/{notice}")).await.status(), 200);
-    ask(&keeper, json!({ "try_again": "1.2.0" })).await;
-    let again = until_status(&keeper, "it is ready once more", |status| status["phase"] == "ready").await;
-    assert_eq!(again["failed"], json!([]), "{again}");
-
-    // It passes on what it has verified; a hub without the internet takes it from there, and another from a stick.
-    ask(&keeper, wishes(true)).await;
-    until_status(&keeper, "the copy is made", |status| status["sharing"] == "ready").await;
-    let stick = folder();
-    run(Command::new("cp")
-        .arg("-r")
-        .args([workshop.repository().join("metadata"), workshop.repository().join("targets")])
-        .arg(stick.path()));
-    for way in [json!({ "look_at_hub": hub.address().unwrap() }), json!("look_at_stick")] {
-        let other = Machine::new(&workshop, "1.0.0");
-        let (_, second) = other.start(folder(), None, Some(stick.path())).await;
-        let keeper = second.claim().await;
-        ask(&keeper, way.clone()).await;
-        let status =
-            until_status(&keeper, "it is offered", |status| status["offer"]["version"] == "1.2.0").await;
-        assert_eq!((&status["network"], &status["trouble"]), (&json!(false), &Value::Null), "{status}");
-        ask(&keeper, json!("now")).await;
-        let (ended, _) = second.ended().await;
-        assert_eq!(ended.code(), Some(RESTART), "{way}");
-        assert!(other.holds("b", "1.2.0", NOWHERE) && other.boot().0.trial, "{way}");
-    }
 }

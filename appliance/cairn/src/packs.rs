@@ -1,0 +1,253 @@
+//! Where models and content packs of the repository belong on this hub: models beside those that a keeper uploaded, content as a document of the
+//! library. A new one takes the place of the old one in one step, and the old one is thrown away only once the new one has loaded.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use cairn_inference::{InferenceClient, InferenceError, ModelState};
+use cairn_library::{IndexOutcome, Library};
+use cairn_store::{ListQuery, MAX_PAGE, Part, Record, Store, StoreError, Viewer};
+use cairn_supervisor::TreeStatus;
+use cairn_sync::{BlobId, Kind, RecordId, Value};
+use cairn_uplink::updates::{
+    files,
+    packs::{Held, Offered, PackKind, PutError, Shelf},
+};
+use futures::future::{BoxFuture, FutureExt};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use tokio::sync::watch;
+
+use crate::{data::Folder, documents};
+
+/// Largest content pack, in bytes.
+const MAX_CONTENT: u64 = 16 << 30;
+const HUB: Viewer = Viewer::system(Part::Console);
+
+/// The hub's places for packs.
+pub(crate) struct HubShelf {
+    pub(crate) folder: Folder,
+    pub(crate) store: Store,
+    pub(crate) library: Library,
+    pub(crate) inference: InferenceClient,
+    pub(crate) tree: watch::Receiver<Option<TreeStatus>>,
+}
+
+impl HubShelf {
+    fn model(&self, pack: &Offered) -> PathBuf {
+        self.folder.models().join(format!("{}.gguf", pack.pack.name))
+    }
+
+    /// Puts a model in place. In every moment one of the two stands under the name.
+    async fn put_model(&self, pack: &Offered) -> Result<(), PutError> {
+        let (fresh, place, name) = (self.resting(pack), self.model(pack), pack.pack.name.as_str());
+        if pack.ending != "gguf" {
+            return Err(PutError::Refused("a model is a file that ends in .gguf".to_owned()));
+        }
+        let file = fresh.clone();
+        let inspected = blocking(move || Ok(cairn_inference::inspect(&file))).await?;
+        match inspected.map(|info| info.state) {
+            Ok(ModelState::Refused(why)) => return Err(PutError::Refused(why)),
+            Err(error) => return Err(PutError::Refused(error.to_string())),
+            Ok(_) => {}
+        }
+        if !place.exists() {
+            return blocking(move || install(&fresh, &place)).await;
+        }
+        let models = self.inference.models().await.map_err(|error| PutError::Later(error.to_string()))?;
+        let loaded =
+            models.iter().any(|model| model.name == name && matches!(model.state, ModelState::Loaded));
+        let (new, old) = (fresh.clone(), place.clone());
+        blocking(move || swap(&new, &old)).await?;
+        match self.load_anew(name).await {
+            Ok(()) => {
+                if !loaded {
+                    // It was loaded to see whether it can be. Nobody had asked it anything.
+                    drop(self.inference.unload(name).await);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                blocking(move || swap(&fresh, &place)).await?;
+                if loaded && let Err(error) = self.load_anew(name).await {
+                    tracing::warn!(%error, name, "the model before could not be loaded again");
+                }
+                Err(match error {
+                    InferenceError::Refused { .. } | InferenceError::NotEnoughMemory { .. } => {
+                        PutError::Refused(error.to_string())
+                    }
+                    other => PutError::Later(other.to_string()),
+                })
+            }
+        }
+    }
+
+    async fn load_anew(&self, name: &str) -> Result<(), InferenceError> {
+        match self.inference.unload(name).await {
+            Ok(()) | Err(InferenceError::UnknownModel(_)) => {}
+            Err(error) => return Err(error),
+        }
+        // Listing them has it look at the files anew: what was found of the file before, good or bad, counts no more.
+        self.inference.models().await?;
+        self.inference.load(name).await
+    }
+
+    /// A document of this file that another hub of the community has made, or a person: a pack does not stand twice in a library.
+    async fn same(&self, title: &str, blob: BlobId) -> Option<Record> {
+        let query = ListQuery {
+            project: Some(None),
+            text_prefix: Some(("title".to_owned(), title.to_owned())),
+            limit: MAX_PAGE,
+            ..ListQuery::of(Kind::Document)
+        };
+        let found = self.store.list(&HUB, query).await;
+        let found = found
+            .inspect_err(|error| tracing::debug!(%error, "documents could not be looked through"))
+            .ok()?;
+        let blob = blob.to_string();
+        found.items.into_iter().find(|record| record.text("file") == blob)
+    }
+
+    /// Makes the document, or gives it the new file. Searches find what was read of the old one until the new one is read.
+    async fn put_content(&self, pack: &Offered, held: &Held) -> Result<RecordId, PutError> {
+        let (store, path) = (self.store.clone(), self.resting(pack));
+        let kept = move || {
+            let kept = File::open(&path)
+                .map_err(documents::KeepError::from)
+                .and_then(|file| documents::keep_file(&store, file, MAX_CONTENT));
+            kept.map_err(|error| PutError::Later(error.to_string()))
+        };
+        let blob = blocking(kept).await?;
+        let file_name = pack.file_name();
+        let title = if pack.title.is_empty() { documents::title_of(&file_name) } else { pack.title.clone() };
+        let fields = documents::fields(&title, &file_name, blob, pack.wanted.length);
+        let before = match held.record {
+            Some(id) => Some(self.store.get(&HUB, id).await.map_err(gone)?),
+            None => self.same(&title, blob).await,
+        };
+        let record = match &before {
+            Some(record) if record.deleted => return Err(PutError::Refused(GONE.to_owned())),
+            Some(record) => self.store.update(&HUB, record.id, fields, None, None).await.map_err(gone)?,
+            None => self
+                .store
+                .create(&HUB, Kind::Document, None, fields, Some(held.change))
+                .await
+                .map_err(later)?,
+        };
+        match self.library.index_now(record.id).await {
+            Ok(IndexOutcome::Failed { reason }) => {
+                let undone = match before {
+                    Some(before) => {
+                        let names = record
+                            .fields
+                            .keys()
+                            .filter(|name| record.fields.get(*name) != before.fields.get(*name));
+                        let old = names.map(|name| {
+                            (name.clone(), before.fields.get(name).cloned().unwrap_or(Value::Null))
+                        });
+                        self.store.update(&HUB, record.id, old.collect(), None, None).await.map(drop)
+                    }
+                    None => self.store.delete(&HUB, record.id, None).await,
+                };
+                undone.map_err(later)?;
+                Err(PutError::Refused(format!("it cannot be read: {reason}")))
+            }
+            Ok(IndexOutcome::Gone) => Err(PutError::Refused(GONE.to_owned())),
+            // It is read later, as any other document.
+            Ok(IndexOutcome::Indexed { .. }) | Err(_) => Ok(record.id),
+        }
+    }
+}
+
+const GONE: &str = "its document was removed from the library";
+
+fn gone(error: StoreError) -> PutError {
+    match error {
+        StoreError::NotFound(_) => PutError::Refused(GONE.to_owned()),
+        other => later(other),
+    }
+}
+
+fn later(error: StoreError) -> PutError {
+    PutError::Later(error.to_string())
+}
+
+impl Shelf for HubShelf {
+    fn resting(&self, pack: &Offered) -> PathBuf {
+        let name = format!("pack-{}-{}", pack.revision, pack.file_name());
+        match pack.pack.kind {
+            PackKind::Model => self.folder.incoming_models().join(name),
+            PackKind::Content => self.folder.updates().join("packs").join(name),
+        }
+    }
+
+    fn settle(&self, pack: &Offered) -> BoxFuture<'_, Result<(), PutError>> {
+        let (resting, pack, model) = (self.resting(pack), pack.clone(), self.model(pack));
+        blocking(move || settle(&pack, &resting, &model)).boxed()
+    }
+
+    fn put(&self, pack: &Offered, held: &Held) -> BoxFuture<'_, Result<Option<RecordId>, PutError>> {
+        let (pack, held) = (pack.clone(), held.clone());
+        async move {
+            match pack.pack.kind {
+                PackKind::Model => self.put_model(&pack).await.map(|()| None),
+                PackKind::Content => self.put_content(&pack, &held).await.map(Some),
+            }
+        }
+        .boxed()
+    }
+
+    fn room(&self) -> Option<u64> {
+        self.tree.borrow().as_ref()?.board.disk_free
+    }
+}
+
+/// What a power cut left: a swap whose new model was not seen to load is undone, anything else is removed.
+fn settle(pack: &Offered, resting: &Path, model: &Path) -> Result<(), PutError> {
+    let trouble = |error: &dyn std::fmt::Display| PutError::Later(error.to_string());
+    if let Some(folder) = resting.parent() {
+        fs::create_dir_all(folder).map_err(|error| trouble(&error))?;
+    }
+    let is = |path: &Path| files::is(&pack.wanted, path).map_err(|error| trouble(&error));
+    if !resting.exists() || is(resting)? {
+        return Ok(());
+    }
+    if pack.pack.kind == PackKind::Model && is(model)? {
+        return swap(resting, model);
+    }
+    fs::remove_file(resting).map_err(|error| trouble(&error))
+}
+
+/// Exchanges two files in one step.
+fn swap(new: &Path, old: &Path) -> Result<(), PutError> {
+    let failed =
+        |error: std::io::Error| PutError::Later(format!("{} cannot be replaced: {error}", old.display()));
+    readable(new).map_err(failed)?;
+    renameat2(AT_FDCWD, new, AT_FDCWD, old, RenameFlags::RENAME_EXCHANGE)
+        .map_err(|error| failed(error.into()))?;
+    synced(new).and_then(|()| synced(old)).map_err(failed)
+}
+
+fn install(new: &Path, place: &Path) -> Result<(), PutError> {
+    let done = readable(new).and_then(|()| fs::rename(new, place)).and_then(|()| synced(place));
+    done.map_err(|error| PutError::Later(format!("{} cannot be installed: {error}", place.display())))
+}
+
+/// By the inference role.
+fn readable(path: &Path) -> std::io::Result<()> {
+    let file = File::open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.sync_all()
+}
+
+fn synced(path: &Path) -> std::io::Result<()> {
+    File::open(path.parent().unwrap_or(path))?.sync_all()
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PutError> + Send + 'static,
+) -> Result<T, PutError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(PutError::Later(error.to_string())))
+}

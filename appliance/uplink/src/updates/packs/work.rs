@@ -1,0 +1,269 @@
+//! The loop: takes what is offered and what the keeper chooses, and brings one pack at a time.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use cairn_sync::{ChangeId, RecordId};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use super::{Held, Offered, Offers, PackKind, PackName, PackStatus, PutError, Shelf, kept::Kept, next};
+use crate::updates::{
+    fetch::Transport,
+    files,
+    policy::{self, Wishes},
+};
+
+/// Orders that may wait.
+const MAX_ORDERS: usize = 8;
+/// Room that is left on the disk, in bytes.
+const SPARE: u64 = 64 << 20;
+
+enum Order {
+    Choose(PackName),
+    Leave(PackName),
+}
+
+/// The loop's handle.
+pub struct Packs {
+    orders: mpsc::Sender<Order>,
+    offers: watch::Sender<(Option<Offers>, Wishes)>,
+    status: watch::Receiver<Vec<PackStatus>>,
+    shelf: Arc<dyn Shelf>,
+}
+
+impl Packs {
+    /// Starts the loop on the runtime of the caller, which must have several threads. What it keeps stands in `folder`.
+    #[must_use]
+    pub fn start(folder: &Path, shelf: Arc<dyn Shelf>) -> Arc<Self> {
+        let (orders, incoming) = mpsc::channel(MAX_ORDERS);
+        let (telling, status) = watch::channel(Vec::new());
+        let (offers, offered) = watch::channel((None, Wishes::default()));
+        let work = Work {
+            shelf: Arc::clone(&shelf),
+            kept: Kept::open(folder),
+            telling,
+            bringing: None,
+            failures: 0,
+            failed: Instant::now(),
+            trouble: None,
+        };
+        tokio::spawn(work.run(incoming, offered));
+        Arc::new(Self { orders, offers, status, shelf })
+    }
+
+    /// What a look brought, and what the keeper decided about updates.
+    pub fn tell(&self, offers: Option<Offers>, wishes: Wishes) {
+        self.offers.send_modify(|told| {
+            if offers.is_some() {
+                told.0 = offers;
+            }
+            told.1 = wishes;
+        });
+    }
+
+    /// The keeper wants a pack, or its updates no longer; what is in place stays. `false` when there is too much to do.
+    #[must_use]
+    pub fn choose(&self, pack: PackName, wanted: bool) -> bool {
+        let order = if wanted { Order::Choose(pack) } else { Order::Leave(pack) };
+        self.orders.try_send(order).is_ok()
+    }
+
+    /// How packs are.
+    #[must_use]
+    pub fn status(&self) -> Vec<PackStatus> {
+        let mut all = self.status.borrow().clone();
+        for pack in all.iter_mut().filter(|pack| pack.coming.is_some()) {
+            let part = files::part(&self.shelf.resting(&pack.offered));
+            pack.coming = Some(std::fs::metadata(part).map_or(0, |part| part.len()));
+        }
+        all
+    }
+}
+
+/// A pack on its way.
+struct Bringing {
+    offered: Offered,
+    task: JoinHandle<Result<Option<RecordId>, PutError>>,
+    /// It is being put in place: not to be stopped half way.
+    putting: Arc<AtomicBool>,
+}
+
+struct Work {
+    shelf: Arc<dyn Shelf>,
+    kept: Kept,
+    telling: watch::Sender<Vec<PackStatus>>,
+    bringing: Option<Bringing>,
+    failures: u32,
+    failed: Instant,
+    trouble: Option<(PackName, String)>,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Some(bringing) =
+            self.bringing.as_ref().filter(|bringing| !bringing.putting.load(Ordering::Relaxed))
+        {
+            bringing.task.abort();
+        }
+    }
+}
+
+impl Work {
+    /// Ends with its handle.
+    async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<Order>,
+        mut offered: watch::Receiver<(Option<Offers>, Wishes)>,
+    ) {
+        loop {
+            let (offers, wishes) = offered.borrow_and_update().clone();
+            let packs = offers.as_ref().map(|offers| offers.packs.as_slice()).unwrap_or_default();
+            let still = policy::backoff(self.failures).saturating_sub(self.failed.elapsed());
+            let next = next(packs, &self.kept, wishes);
+            if let (None, Some(next), Some(offers), true) = (&self.bringing, next, &offers, still.is_zero()) {
+                self.bring(next.clone(), Arc::clone(&offers.transport));
+            }
+            self.tell(packs);
+            // What waits only for the end of a pause after a failure.
+            let wait = if next.is_some() && self.bringing.is_none() { still } else { policy::LONGEST_WAIT };
+            let brought = async {
+                match &mut self.bringing {
+                    Some(bringing) => (&mut bringing.task).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => return,
+                },
+                changed = offered.changed() => if changed.is_err() { return },
+                brought = brought => self.came(brought.unwrap_or_else(|error| Err(PutError::Later(error.to_string())))),
+                () = tokio::time::sleep(wait.max(Duration::from_millis(10))) => {}
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        let (pack, chosen) = match order {
+            // A wish of the keeper's is a new try.
+            Order::Choose(pack) => (pack, true),
+            Order::Leave(pack) => (pack, false),
+        };
+        let of_pack = |bringing: &Bringing| bringing.offered.pack == pack;
+        if !chosen
+            && let Some(bringing) = self
+                .bringing
+                .take_if(|bringing| of_pack(bringing) && !bringing.putting.load(Ordering::Relaxed))
+        {
+            bringing.task.abort();
+            let part = files::part(&self.shelf.resting(&bringing.offered));
+            if let Err(error) = std::fs::remove_file(&part) {
+                tracing::debug!(%error, "nothing had come of it");
+            }
+        }
+        let kept = if chosen { self.kept.choose(&pack, ChangeId::new()) } else { self.kept.leave(&pack) };
+        if let Err(error) = kept {
+            self.trouble = Some((pack, format!("the choice could not be kept: {error}")));
+        } else {
+            self.trouble.take_if(|(of, _)| *of == pack);
+            self.failures = 0;
+        }
+    }
+
+    fn bring(&mut self, offered: Offered, transport: Arc<dyn Transport>) {
+        let Some(held) = self.kept.held(&offered.pack).cloned() else { return };
+        let (shelf, putting) = (Arc::clone(&self.shelf), Arc::new(AtomicBool::new(false)));
+        let (wanted, begun) = (offered.clone(), Arc::clone(&putting));
+        let task =
+            tokio::spawn(
+                async move { bring(shelf.as_ref(), &wanted, &held, transport.as_ref(), &begun).await },
+            );
+        self.bringing = Some(Bringing { offered, task, putting });
+    }
+
+    fn came(&mut self, outcome: Result<Option<RecordId>, PutError>) {
+        let Some(Bringing { offered, .. }) = self.bringing.take() else { return };
+        let Offered { pack, revision, .. } = offered;
+        let kept = match &outcome {
+            Ok(record) => {
+                tracing::info!(name = pack.name, revision, "a pack is in place");
+                self.kept.installed(&pack, revision, *record)
+            }
+            Err(PutError::Refused(_)) => self.kept.refused(&pack, revision),
+            Err(PutError::Later(_)) => Ok(()),
+        };
+        let refused = matches!(outcome, Err(PutError::Refused(_)));
+        let trouble = match (outcome, kept) {
+            (Ok(_), Ok(())) => {
+                self.failures = 0;
+                self.trouble.take_if(|(of, _)| *of == pack);
+                return;
+            }
+            (Err(error), _) => error.to_string(),
+            (Ok(_), Err(error)) => format!("it could not be written down: {error}"),
+        };
+        tracing::warn!(name = pack.name, revision, trouble, "a pack is not in place");
+        // What was refused is not tried again by itself: nothing has to wait for it.
+        self.failures = if refused { 0 } else { self.failures.saturating_add(1) };
+        self.failed = Instant::now();
+        self.trouble = Some((pack, trouble));
+    }
+
+    fn tell(&self, packs: &[Offered]) {
+        let status = packs.iter().map(|offered| {
+            let held = self.kept.held(&offered.pack);
+            let coming = self.bringing.as_ref().filter(|bringing| bringing.offered == *offered);
+            let trouble = self.trouble.as_ref().filter(|(of, _)| *of == offered.pack);
+            PackStatus {
+                offered: offered.clone(),
+                chosen: held.is_some(),
+                installed: held.map_or(0, |held| held.installed),
+                coming: coming.map(|_| 0),
+                trouble: trouble.map(|(_, why)| why.clone()),
+            }
+        });
+        self.telling.send_replace(status.collect());
+    }
+}
+
+/// Fetches a pack, unless a whole one is there from before, and has it put in place.
+async fn bring(
+    shelf: &dyn Shelf,
+    offered: &Offered,
+    held: &Held,
+    transport: &dyn Transport,
+    putting: &AtomicBool,
+) -> Result<Option<RecordId>, PutError> {
+    shelf.settle(offered).await?;
+    let place = shelf.resting(offered);
+    let later = |error: files::FileError| PutError::Later(error.to_string());
+    if !tokio::task::block_in_place(|| files::is(&offered.wanted, &place)).map_err(later)? {
+        let come = std::fs::metadata(files::part(&place)).map_or(0, |part| part.len());
+        // A content pack is copied among the files of documents.
+        let copies = if offered.pack.kind == PackKind::Content { 2 } else { 1 };
+        let needed = offered.wanted.length.saturating_mul(copies).saturating_sub(come).saturating_add(SPARE);
+        if let Some(room) = shelf.room().filter(|room| *room < needed) {
+            return Err(PutError::Later(format!("it needs {needed} bytes on the disk and {room} are free")));
+        }
+        files::fetch(&offered.wanted, transport, &place).await.map_err(later)?;
+    }
+    putting.store(true, Ordering::Relaxed);
+    let put = shelf.put(offered, held).await;
+    if !matches!(put, Err(PutError::Later(_)))
+        && let Err(error) = std::fs::remove_file(&place)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = %place.display(), "a pack's file could not be removed");
+    }
+    put
+}
