@@ -85,10 +85,8 @@ impl HubShelf {
     }
 
     async fn load_anew(&self, name: &str) -> Result<(), InferenceError> {
-        match self.inference.unload(name).await {
-            Ok(()) | Err(InferenceError::UnknownModel(_)) => {}
-            Err(error) => return Err(error),
-        }
+        // Whether there was anything to unload makes no difference to what follows.
+        drop(self.inference.unload(name).await);
         // Listing them has it look at the files anew: what was found of the file before, good or bad, counts no more.
         self.inference.models().await?;
         self.inference.load(name).await

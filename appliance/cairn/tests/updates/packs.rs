@@ -31,8 +31,11 @@ fn model(seed: u64) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
+/// Before the hub has looked.
+static NOTHING: Value = Value::Null;
+
 fn pack<'a>(status: &'a Value, name: &str) -> &'a Value {
-    status["packs"].as_array().unwrap().iter().find(|pack| pack["pack"]["name"] == name).unwrap()
+    status["packs"].as_array().unwrap().iter().find(|pack| pack["pack"]["name"] == name).unwrap_or(&NOTHING)
 }
 
 async fn installed(keeper: &Keeper, name: &str, revision: u64) -> Value {
