@@ -34,8 +34,9 @@ async fn serve(port: u16) {
         _ => Connectivity::Local,
     };
     let extractor = ExtractorCommand::new("/proc/self/exe", ["extract"]);
-    let world = World::with(state, extractor, Duration::from_millis(60), port).await;
+    let mut world = World::with(state, extractor, Duration::from_millis(60), port).await;
     if std::env::var_os("PREVIEW_EMPTY").is_none() {
+        world.updates(support::updates::plenty());
         let keeper = world.claim().await;
         let volunteer = world.join(&keeper, "volunteer", "Luis Ortega", "luis").await;
         let guest = world.join(&keeper, "guest", "Sami Qasim", "sami").await;

@@ -8,3 +8,4 @@ mod hostile;
 mod render;
 mod support;
 mod sync;
+mod updates;

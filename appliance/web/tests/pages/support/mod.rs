@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod updates;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,

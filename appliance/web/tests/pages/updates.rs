@@ -1,0 +1,52 @@
+//! What a keeper sees of updates, models and packs, and what becomes of the buttons.
+
+use cairn_web::{UpdateAsk, UpdatePackKind, UpdatePackName, UpdatePhase};
+
+use crate::support::{LANGUAGES, World, check, select, updates::plenty};
+
+const PATH: &str = "/settings/updates";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_state_of_updates_and_packs_is_told_in_every_language() {
+    let mut world = World::new().await;
+    let keeper = world.claim().await;
+    let updates = world.updates(plenty());
+    for phase in UpdatePhase::ALL {
+        updates.status.lock().unwrap().phase = phase;
+        for (language, direction) in LANGUAGES {
+            let page = world.get(PATH, &[("cookie", &keeper), ("accept-language", language)]).await;
+            assert_eq!(page.status, 200, "{phase:?}");
+            check(PATH, &page, language, direction);
+            let packs = select(&page.html(), "section[aria-labelledby='updates-packs'] form").len();
+            assert_eq!(packs, plenty().packs.len(), "{language}");
+        }
+    }
+    let page = world.get(PATH, &[("cookie", &keeper)]).await;
+    for words in ["0.3.0", "it does not answer within 30 seconds", "First aid, 3rd edition", "gardening"] {
+        assert!(page.body.contains(words), "{words}");
+    }
+    assert!(page.body.contains("97 MB"), "how much of a model has come");
+    assert_ne!(world.get(PATH, &[]).await.status, 200, "that is for keepers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_chooses_a_pack_and_leaves_it() {
+    let mut world = World::new().await;
+    let keeper = world.claim().await;
+    let updates = world.updates(plenty());
+    for (action, kind, name) in [("choose", "content", "gardening"), ("leave", "model", "answers-small")] {
+        let action = format!("{PATH}/{action}");
+        let page = world.fill(PATH, &keeper, &action, &[("kind", kind), ("name", name)]).await;
+        assert_eq!(page.location(), format!("{PATH}?done=asked"));
+    }
+    let wrong = [("kind", "weather"), ("name", "gardening")];
+    assert_eq!(world.fill(PATH, &keeper, &format!("{PATH}/choose"), &wrong).await.status, 422);
+    let pack = |kind, name: &str| UpdatePackName { kind, name: name.to_owned() };
+    assert_eq!(
+        *updates.asked.lock().unwrap(),
+        [
+            UpdateAsk::Choose(pack(UpdatePackKind::Content, "gardening")),
+            UpdateAsk::Leave(pack(UpdatePackKind::Model, "answers-small")),
+        ]
+    );
+}
