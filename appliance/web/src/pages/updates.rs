@@ -190,9 +190,15 @@ fn pack_row(p: &Page, pack: &UpdatePack) -> Markup {
         UpdatePackKind::Content => (K::PacksContent, "content"),
     };
     let title = if pack.title.is_empty() { &pack.pack.name } else { &pack.title };
-    let (what, label) = if pack.chosen { ("leave", K::PacksLeave) } else { ("choose", K::PacksChoose) };
+    let acts: &[_] = match (pack.chosen, pack.trouble.is_some(), pack.installed > 0) {
+        (false, ..) => &[("choose", K::PacksChoose)],
+        (true, false, false) => &[("leave", K::PacksCancel)],
+        (true, false, true) => &[("leave", K::PacksLeave)],
+        (true, true, false) => &[("choose", K::PacksAgain), ("leave", K::PacksCancel)],
+        (true, true, true) => &[("choose", K::PacksAgain), ("leave", K::PacksLeave)],
+    };
     html! {
-        div class="stack-s" {
+        div class="stack-s part" {
             // Written by the maintainers.
             h3 { bdi { (title) } }
             p class="quiet" {
@@ -210,11 +216,15 @@ fn pack_row(p: &Page, pack: &UpdatePack) -> Markup {
                 p { (icon("clock")) " " (l.t(K::PacksWaits)) }
             }
             @if let Some(trouble) = &pack.trouble { p class="error" { (l.t(K::UpdatesTrouble)) ": " span lang="en" dir="ltr" { (trouble) } } }
-            form method="post" action=(format!("{PATH}/{what}")) {
-                (forms::hidden(&p.csrf, &Shown::empty()))
-                input type="hidden" name="kind" value=(kind_name);
-                input type="hidden" name="name" value=(pack.pack.name);
-                button class="button" aria-label=(format!("{}: {title}", l.t(label))) { (l.t(label)) }
+            div class="actions" {
+                @for (what, label) in acts {
+                    form method="post" action=(format!("{PATH}/{what}")) {
+                        (forms::hidden(&p.csrf, &Shown::empty()))
+                        input type="hidden" name="kind" value=(kind_name);
+                        input type="hidden" name="name" value=(pack.pack.name);
+                        button class="button" aria-label=(format!("{}: {title}", l.t(*label))) { (l.t(*label)) }
+                    }
+                }
             }
         }
     }

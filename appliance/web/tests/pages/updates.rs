@@ -21,7 +21,7 @@ async fn every_state_of_updates_and_packs_is_told_in_every_language() {
             let page = world.get(PATH, &[("cookie", &keeper)]).await;
             assert_eq!(page.status, 200, "{phase:?}");
             check(PATH, &page, language, direction);
-            let packs = select(&page.html(), "section[aria-labelledby='updates-packs'] form").len();
+            let packs = select(&page.html(), "section[aria-labelledby='updates-packs'] .part").len();
             assert_eq!(packs, plenty().packs.len(), "{language}");
         }
     }

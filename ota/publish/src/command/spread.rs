@@ -83,6 +83,9 @@ pub(crate) struct ReportedArgs {
     reports: Vec<PathBuf>,
 }
 
+/// What hubs reported, by board and version.
+pub(crate) type Sums = BTreeMap<(Board, Version), Reports>;
+
 /// What hubs reported about a version.
 #[derive(Deserialize)]
 struct Line {
@@ -95,8 +98,8 @@ struct Line {
 impl ReportedArgs {
     /// Sums by board and version, and how many lines make no sense: hubs choose what stands there, and one that says nonsense must not
     /// keep the others from being heard.
-    pub(crate) fn read(&self) -> Result<(BTreeMap<(Board, Version), Reports>, usize)> {
-        let (mut sums, mut odd) = (BTreeMap::<_, Reports>::new(), 0);
+    pub(crate) fn read(&self) -> Result<(Sums, usize)> {
+        let (mut sums, mut odd) = (Sums::new(), 0);
         for path in &self.reports {
             let bytes = if path.as_os_str() == "-" {
                 bounded(std::io::stdin())
