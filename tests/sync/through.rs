@@ -20,7 +20,7 @@ async fn notice(station: &Station, title: &str) -> String {
     let answer = request.json(&body).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::CREATED);
     let record: serde_json::Value = answer.json().await.unwrap();
-    record["id"].as_str().unwrap().to_owned()
+    record.get("id").and_then(serde_json::Value::as_str).unwrap().to_owned()
 }
 
 async fn at_the_gateway(cloud: &Cloud, id: &str) -> bool {
