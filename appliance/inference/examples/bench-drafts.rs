@@ -12,7 +12,8 @@ use std::{
 };
 
 use cairn_inference::{
-    ChatMessage, ChatRole, GenerateEvent, GenerateRequest, InferenceClient, ServeConfig, serve, synthetic,
+    ChatMessage, ChatRole, Generate, GenerateEvent, GenerateRequest, InferenceClient, ServeConfig, serve,
+    synthetic,
 };
 use futures::StreamExt;
 

@@ -24,7 +24,7 @@ impl Sources for Slots {
 fn bundle() -> &'static (Head, Listing, Vec<u8>) {
     static BUNDLE: OnceLock<(Head, Listing, Vec<u8>)> = OnceLock::new();
     BUNDLE.get_or_init(|| {
-        let payload: Vec<u8> = (0..20_000_u32).map(|at| (at * at >> 7) as u8).collect();
+        let payload: Vec<u8> = (0..20_000_u32).map(|at| ((at * at) >> 7) as u8).collect();
         let source = Source { bytes: &payload, length: payload.len() as u64, verity: None };
         let input = Input {
             board: "b".parse().unwrap(),
