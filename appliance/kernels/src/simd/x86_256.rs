@@ -145,7 +145,7 @@ impl Simd for Avx2 {
         // `vpmaddubsw` adds two products in 16 bits; that many groups can be added before they must be widened.
         let in_16_bits = const { i16::MAX as i32 / (2 * MAX * ACTIVATION_MAX) };
         const { assert!(G == 4 || G == 8, "runs and half runs") };
-        // Written out: a loop over the groups keeps the codes in memory, and storing and loading them takes as long as the rest.
+        // Written out: of a loop over the groups the compiler makes one that stores all codes and loads them again.
         macro_rules! two_groups {
             ($g:literal) => {{
                 let first = _mm256_maddubs_epi16(codes[$g], broadcast(activations, $g));
