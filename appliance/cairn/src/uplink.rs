@@ -20,8 +20,8 @@ use crate::provisioning::Gateway;
 
 /// Shortest and longest time between two attempts to use the provisioning file's token.
 const ENROL_AGAIN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(15 * 60));
-/// How long a person's write waits for a gateway that can be reached. Longer than a round takes over a satellite, shorter
-/// than somebody waits before they press again.
+/// How long a person's write waits for a gateway that can be reached: long enough for several round trips over a satellite,
+/// short enough that nobody presses again.
 const THROUGH: Duration = Duration::from_secs(4);
 
 /// Synchronisation in this process.

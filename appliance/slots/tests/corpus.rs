@@ -15,19 +15,12 @@
 #[path = "../fuzz/checks/mod.rs"]
 mod checks;
 
-use std::{fs, path::Path};
+#[path = "../../../tests/fuzzing/replay.rs"]
+mod replay;
 
-fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
-    assert!(!files.is_empty(), "{} is empty", folder.display());
-    for file in files {
-        println!("{}", file.display());
-        check(&fs::read(file).unwrap());
-    }
-}
+use replay::replay;
 
 #[test]
 fn the_corpus_of_boot_state_holds() {
-    replay("boot_state", checks::boot_state::check);
+    replay(env!("CARGO_MANIFEST_DIR"), "boot_state", checks::boot_state::check);
 }

@@ -15,24 +15,17 @@
 #[path = "../fuzz/checks/mod.rs"]
 mod checks;
 
-use std::{fs, path::Path};
+#[path = "../../../tests/fuzzing/replay.rs"]
+mod replay;
 
-fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
-    assert!(!files.is_empty(), "{} is empty", folder.display());
-    for file in files {
-        println!("{}", file.display());
-        check(&fs::read(file).unwrap());
-    }
-}
+use replay::replay;
 
 #[test]
 fn the_corpus_of_delta_holds() {
-    replay("delta", checks::delta::check);
+    replay(env!("CARGO_MANIFEST_DIR"), "delta", checks::delta::check);
 }
 
 #[test]
 fn the_corpus_of_head_holds() {
-    replay("head", checks::head::check);
+    replay(env!("CARGO_MANIFEST_DIR"), "head", checks::head::check);
 }

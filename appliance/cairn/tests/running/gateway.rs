@@ -4,7 +4,8 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
-    time::Instant,
+    sync::mpsc,
+    thread,
 };
 
 use nix::{
@@ -17,7 +18,7 @@ use super::PATIENCE;
 
 /// A running gateway with a PostgreSQL of its own. Both end with it.
 pub(crate) struct Gateway {
-    process: Child,
+    process: Option<Child>,
     pub(crate) url: String,
     /// Enrols one hub.
     pub(crate) token: String,
@@ -46,7 +47,7 @@ impl Gateway {
         let another = after("another token: cairn-gateway token enrol ");
         let (community, database) = another.split_once(" --database ").unwrap();
         let database = database.trim_matches('\'').to_owned();
-        Self { process, url, token, database, community: community.to_owned() }
+        Self { process: Some(process), url, token, database, community: community.to_owned() }
     }
 
     /// What hubs said of system versions.
@@ -60,13 +61,14 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        let id = Pid::from_raw(i32::try_from(process.id()).unwrap());
         // In order, so that PostgreSQL ends too.
-        kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), Signal::SIGTERM).ok();
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline && matches!(self.process.try_wait(), Ok(None)) {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+        kill(id, Signal::SIGTERM).ok();
+        let (tell, ended) = mpsc::channel();
+        thread::spawn(move || tell.send(process.wait()));
+        if ended.recv_timeout(PATIENCE).is_err() {
+            kill(id, Signal::SIGKILL).ok();
         }
-        drop(self.process.kill());
-        drop(self.process.wait());
     }
 }

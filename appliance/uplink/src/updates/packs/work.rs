@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use cairn_sync::{ChangeId, RecordId};
@@ -148,7 +148,7 @@ impl Work {
                 },
                 changed = offered.changed() => if changed.is_err() { return },
                 brought = brought => self.came(brought.unwrap_or_else(|error| Err(PutError::Later(error.to_string())))),
-                () = tokio::time::sleep(wait.max(Duration::from_millis(10))) => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
