@@ -187,25 +187,6 @@ unsafe fn six_bits<S: Simd>(from: *const u8, half: usize, part: usize) -> [S::Co
     }
 }
 
-/// Adds `ints × activation scale × scale` to the sum of panel row `m`.
-///
-/// # Safety
-/// As [`PackedFormat::accumulate`]; `m` is below `M`.
-#[inline(always)]
-unsafe fn add_scaled<S: Simd, const M: usize>(
-    ints: S::Ints,
-    scale: S::Floats,
-    run: PanelRun<M>,
-    m: usize,
-    sums: &mut [S::Floats; M],
-) {
-    // SAFETY: `m` is below `M`.
-    unsafe {
-        let scaled = S::mul(S::to_floats(ints), S::splat(run.scale(m)));
-        sums[m] = S::mul_add(scaled, scale, sums[m]);
-    }
-}
-
 /// One scale and one set of codes per run: the products of unsigned codes with offset `1 << OFFSET_BITS`; no offset
 /// where `OFFSET_BITS` is negative.
 ///
@@ -222,15 +203,15 @@ unsafe fn unsigned_run<S: Simd, const M: usize, const MAX: i32, const OFFSET_BIT
     unsafe {
         if M == 1 {
             let ints = S::dot::<8, MAX>(codes, run.codes(0), offset::<M, OFFSET_BITS>(run, 0));
-            add_scaled::<S, M>(ints, scale, run, 0, sums);
+            sums[0] = S::add_scaled(ints, scale, run.scale(0), sums[0]);
             return;
         }
         let mut m = 0;
         while m < M {
             let init = [offset::<M, OFFSET_BITS>(run, m), offset::<M, OFFSET_BITS>(run, m + 1)];
             let [a, b] = S::dot_two::<8, MAX>(codes, [run.codes(m), run.codes(m + 1)], init);
-            add_scaled::<S, M>(a, scale, run, m, sums);
-            add_scaled::<S, M>(b, scale, run, m + 1, sums);
+            sums[m] = S::add_scaled(a, scale, run.scale(m), sums[m]);
+            sums[m + 1] = S::add_scaled(b, scale, run.scale(m + 1), sums[m + 1]);
             m += 2;
         }
     }

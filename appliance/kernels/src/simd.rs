@@ -91,25 +91,44 @@ pub(crate) trait Simd: Sized + 'static {
         unsafe { [Self::dot_signed(codes, a, c), Self::dot_signed(codes, b, d)] }
     }
 
-    /// [`Simd::dot_signed`] for the rows of a panel's run; `M` is even, and group `g` of the codes stands at `from + VECTOR × g`.
+    /// Adds the products of a run of two's complement codes to the sums of a panel's `M` rows, `M` even; group `g` of the codes stands
+    /// at `from + VECTOR × g`.
     #[inline(always)]
-    unsafe fn dot_signed_rows<const M: usize>(from: *const u8, run: PanelRun<M>) -> [Self::Ints; M] {
+    unsafe fn add_signed_run<const M: usize>(
+        from: *const u8,
+        scale: Self::Floats,
+        run: PanelRun<M>,
+        sums: &mut [Self::Floats; M],
+    ) {
         // SAFETY: the caller's contract is the one of `dot_signed`; `m + 1` is below `M`.
         unsafe {
             let codes = signed_codes::<Self>(from);
-            let mut ints = [Self::zero(); M];
             let mut m = 0;
             while m < M {
                 let minus_sums = [run.minus_sum(m), run.minus_sum(m + 1)];
-                [ints[m], ints[m + 1]] =
-                    Self::dot_signed_two(&codes, [run.codes(m), run.codes(m + 1)], minus_sums);
+                let [a, b] = Self::dot_signed_two(&codes, [run.codes(m), run.codes(m + 1)], minus_sums);
+                sums[m] = Self::add_scaled(a, scale, run.scale(m), sums[m]);
+                sums[m + 1] = Self::add_scaled(b, scale, run.scale(m + 1), sums[m + 1]);
                 m += 2;
             }
-            ints
         }
     }
 
-    unsafe fn zero() -> Self::Ints;
+    /// `sum + ints × activations × scale`, `activations` being the scale of an activation row.
+    #[inline(always)]
+    unsafe fn add_scaled(
+        ints: Self::Ints,
+        scale: Self::Floats,
+        activations: f32,
+        sum: Self::Floats,
+    ) -> Self::Floats {
+        // SAFETY: the caller's contract is the trait's.
+        unsafe {
+            let scaled = Self::mul(Self::to_floats(ints), Self::splat(activations));
+            Self::mul_add(scaled, scale, sum)
+        }
+    }
+
     unsafe fn to_floats(ints: Self::Ints) -> Self::Floats;
     unsafe fn splat(value: f32) -> Self::Floats;
     /// Reads `LANES` f16.

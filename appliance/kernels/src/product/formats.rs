@@ -2,8 +2,8 @@
 #![allow(clippy::indexing_slicing, reason = "indices are below constant array lengths")]
 
 use super::{
-    PackedFormat, add_halves, add_scaled, five_bits, half_run, halves, minimum_run, nibbles, prefetch,
-    six_bits, unsigned_run,
+    PackedFormat, add_halves, five_bits, half_run, halves, minimum_run, nibbles, prefetch, six_bits,
+    unsigned_run,
 };
 use crate::Format;
 use crate::layout::{HALVES, SUB_Q4K, SUB_Q5K, SUB_Q6K, TILE_ROWS, unit_bytes};
@@ -72,19 +72,17 @@ impl PackedFormat for Q8_0 {
         part: usize,
         sums: &mut [S::Floats; M],
     ) {
-        // SAFETY: the offsets are those of the layout, `m` is below `M`, which is 1 or even.
+        // SAFETY: the offsets are those of the layout; `M` is 1 or even.
         unsafe {
             let run = PanelRun::<M>(panel);
             let scale = halves::<S>(unit, part);
             let at = unit.add(HALVES + 4 * S::LANES * part);
             if M == 1 {
                 let ints = S::dot_signed(&signed_codes::<S>(at), run.codes(0), run.minus_sum(0));
-                add_scaled::<S, M>(ints, scale, run, 0, sums);
+                sums[0] = S::add_scaled(ints, scale, run.scale(0), sums[0]);
                 return;
             }
-            for (m, ints) in S::dot_signed_rows::<M>(at, run).into_iter().enumerate() {
-                add_scaled::<S, M>(ints, scale, run, m, sums);
-            }
+            S::add_signed_run::<M>(at, scale, run, sums);
         }
     }
 }

@@ -70,11 +70,6 @@ macro_rules! shared_methods {
         }
 
         #[inline(always)]
-        unsafe fn zero() -> __m256i {
-            _mm256_setzero_si256()
-        }
-
-        #[inline(always)]
         unsafe fn to_floats(ints: __m256i) -> __m256 {
             _mm256_cvtepi32_ps(ints)
         }
@@ -204,18 +199,25 @@ impl Simd for Avx2 {
 
     /// Group by group for all rows: codes and absolute values of a run are as many registers as there are.
     #[inline(always)]
-    unsafe fn dot_signed_rows<const M: usize>(from: *const u8, run: PanelRun<M>) -> [__m256i; M] {
+    unsafe fn add_signed_run<const M: usize>(
+        from: *const u8,
+        scale: __m256,
+        run: PanelRun<M>,
+        sums: &mut [__m256; M],
+    ) {
         let ones = _mm256_set1_epi16(1);
-        let mut sums = [_mm256_setzero_si256(); M];
+        let mut ints = [_mm256_setzero_si256(); M];
         for g in 0..8 {
             let (absolute, codes) = Self::signed(Self::load_codes(from.add(VECTOR * g)));
-            for (m, sum) in sums.iter_mut().enumerate() {
+            for (m, ints) in ints.iter_mut().enumerate() {
                 let signed = _mm256_sign_epi8(broadcast(run.codes(m), g), codes);
-                *sum =
-                    _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(absolute, signed), ones));
+                *ints =
+                    _mm256_add_epi32(*ints, _mm256_madd_epi16(_mm256_maddubs_epi16(absolute, signed), ones));
             }
         }
-        sums
+        for (m, (ints, sum)) in ints.into_iter().zip(sums).enumerate() {
+            *sum = Self::add_scaled(ints, scale, run.scale(m), *sum);
+        }
     }
 }
 
