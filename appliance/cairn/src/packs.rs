@@ -110,13 +110,11 @@ impl HubShelf {
                 }
             }
             // It may have worked before: it stays until it is known that it does not.
-            Before::Itself if matches!(error, PutError::Later(_)) => {}
-            Before::Itself | Before::Nothing => {
-                blocking(move || take_out(&place, &fresh)).await?;
-                // Whoever lists the models finds it gone.
-                drop(self.inference.models().await);
-            }
+            Before::Itself if matches!(error, PutError::Later(_)) => return Err(error),
+            Before::Itself | Before::Nothing => blocking(move || take_out(&place, &fresh)).await?,
         }
+        // Listing them has it look at the folder again: what it found of the file that is out of its place counts no more.
+        drop(self.inference.models().await);
         Err(error)
     }
 

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
     sync::atomic::Ordering::SeqCst,
 };
@@ -216,10 +216,19 @@ async fn models_and_packs_come_when_they_are_chosen_and_the_old_one_stays_until_
     for (revision, bytes, stays) in [(5, model(5), true), (6, broken, false)] {
         let place = data.path().join("models/helper.gguf");
         let before = fs::read(&place).unwrap();
-        fs::write(data.path().join(format!("models/incoming/pack-{revision}-helper.gguf")), &before).unwrap();
-        fs::write(&place, &bytes).unwrap();
-        fs::write(data.path().join("hub/updates/pack-begun.json"), on_its_way(revision, &bytes).to_string())
-            .unwrap();
+        let owner = fs::metadata(&place).unwrap();
+        for (name, bytes) in [
+            (format!("models/incoming/pack-{revision}-helper.gguf"), &before),
+            ("models/helper.gguf".to_owned(), &bytes),
+            (
+                "hub/updates/pack-begun.json".to_owned(),
+                &on_its_way(revision, &bytes).to_string().into_bytes(),
+            ),
+        ] {
+            let path = data.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            chown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
+        }
         let (_, hub) = machine.start(data, offline, None).await;
         let keeper = hub.sign_in().await;
         let incoming = hub.folder.path().join("models/incoming");
