@@ -1,7 +1,7 @@
 # Chooses the slot. The same decisions as BootState::boot in appliance/slots/src/boot_control/state.rs, in U-Boot's words;
 # tests/image runs both on the same states. @RAM@ and @CONSOLE@ are filled in by the image builder from hardware/<board>/board.toml.
 #
-# Where things go in memory: scratch at 64 MiB, initramfs at 96, the kernel at 128, from where it is unpacked to 2 if it is packed.
+# Where things go in memory: scratch at 64 MiB, initramfs at 96, the compressed kernel at 128, from where it is unpacked to 2.
 setexpr kernel_at @RAM@ + 200000
 setexpr m @RAM@ + 4000000
 setexpr initrd_at @RAM@ + 6000000
@@ -83,7 +83,7 @@ if test -e ${devtype} ${devnum}:1 extra.txt; then
 fi
 
 # Starts ${slot}; comes back when a file of it cannot be loaded.
-setenv start 'setenv part 2; if test ${slot} = b; then setenv part 3; fi; mw.l ${m} 6c646d63; setexpr p ${m} + 4; mw.l ${p} 3d656e69; setexpr p ${m} + 8; if load ${devtype} ${devnum}:${part} ${p} cmdline.txt; then setexpr n ${filesize} + 8; env import -t ${m} ${n} cmdline; if load ${devtype} ${devnum}:${part} ${packed_at} vmlinuz; then setenv k ${packed_at}; setexpr.w n *${packed_at}; if test ${n} = 8b1f; then setenv k 0; if unzip ${packed_at} ${kernel_at}; then setenv k ${kernel_at}; fi; fi; if test ${k} != 0; then if load ${devtype} ${devnum}:${part} ${initrd_at} initramfs; then setenv bootargs "@CONSOLE@ ${cmdline} cairn.disk=${devtype}${devnum} cairn.slot=${slot} cairn.trial=${trial} ${extra}"; booti ${k} ${initrd_at}:${filesize} ${fdt_addr}; fi; fi; fi; fi'
+setenv start 'setenv part 2; if test ${slot} = b; then setenv part 3; fi; mw.l ${m} 6c646d63; setexpr p ${m} + 4; mw.l ${p} 3d656e69; setexpr p ${m} + 8; if load ${devtype} ${devnum}:${part} ${p} cmdline.txt; then setexpr n ${filesize} + 8; env import -t ${m} ${n} cmdline; if load ${devtype} ${devnum}:${part} ${packed_at} vmlinuz; then if unzip ${packed_at} ${kernel_at}; then if load ${devtype} ${devnum}:${part} ${initrd_at} initramfs; then setenv bootargs "@CONSOLE@ ${cmdline} cairn.disk=${devtype}${devnum} cairn.slot=${slot} cairn.trial=${trial} ${extra}"; booti ${kernel_at} ${initrd_at}:${filesize} ${fdt_addr}; fi; fi; fi; fi'
 run start
 # The chosen slot is not whole. A trial is over with that; either way the other one is all there is.
 setenv trial 0

@@ -25,8 +25,6 @@ use crate::{
     verity::veritysetup,
 };
 
-/// What a gzip file begins with (RFC 1952).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Longest command line that an arm64 kernel takes, bytes; U-Boot and the firmware add their share.
 const MAX_COMMAND_LINE: usize = 1500;
 
@@ -152,14 +150,10 @@ impl Card<'_> {
 
     /// Kernel, initramfs and the root that the command line names.
     fn slot(&self, slot: &Path) -> Result<Vec<String>> {
-        let mut kernel = fs::read(slot.join("vmlinuz")).context("vmlinuz")?;
-        if kernel.starts_with(&GZIP) {
-            // As Buildroot packs it.
-            kernel =
-                tool("gzip").args(["--decompress", "--stdout"]).arg(slot.join("vmlinuz")).output()?.stdout;
-        }
+        let packed = tool("gzip").args(["--decompress", "--stdout"]).arg(slot.join("vmlinuz")).output()?;
+        ensure!(packed.status.success(), "vmlinuz is no gzip file");
         // Documentation/arch/arm64/booting.rst: the magic number at 56.
-        ensure!(kernel.get(56..60) == Some(b"ARM\x64"), "vmlinuz is no arm64 kernel");
+        ensure!(packed.stdout.get(56..60) == Some(b"ARM\x64"), "vmlinuz is no arm64 kernel");
         let initramfs = fs::read(slot.join("initramfs")).context("initramfs")?;
         ensure!(
             initramfs.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]),

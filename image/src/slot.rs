@@ -16,7 +16,7 @@ use crate::{
     modules::Modules,
     packages::{self, Fetched},
     root::{self, Parts},
-    run,
+    run::{self, output, tool},
     verity::{self, Verity},
 };
 
@@ -88,9 +88,7 @@ pub fn build(
     let beside = unpacked.join("usr/lib/modules").join(&modules.release);
     let kernel = unpacked.join(format!("boot/vmlinuz-{}", modules.release));
     let kernel = if kernel.exists() { kernel } else { beside.join("vmlinuz") };
-    // As it is: between two kernels that are packed with gzip a patch finds nothing in common.
-    fs::copy(&kernel, boot.join("vmlinuz"))
-        .with_context(|| format!("{} is not in the kernel's package", kernel.display()))?;
+    compress_kernel(&kernel, &boot.join("vmlinuz"))?;
     let trees = unpacked.join("usr/lib").join(format!("linux-image-{}", modules.release));
     let trees = if trees.exists() { trees } else { beside.join("dtb") };
     let mut console = String::new();
@@ -152,5 +150,13 @@ pub fn boot_files(board: &Board, packages: &Fetched, unpacked: &Path, to: &Path)
         fs::copy(folder.join(&file.path), target)
             .with_context(|| format!("{}: {} is not in {}", board.id, file.path, file.package))?;
     }
+    Ok(())
+}
+
+/// A card reads slower than a core unpacks. U-Boot and the Pi's firmware both take gzip.
+fn compress_kernel(kernel: &Path, to: &Path) -> Result<()> {
+    fs::copy(kernel, to).with_context(|| format!("{} is not in the kernel's package", kernel.display()))?;
+    output(tool("gzip").args(["--no-name", "-9", "--force", "--suffix=.gz"]).arg(to))?;
+    fs::rename(to.with_extension("gz"), to)?;
     Ok(())
 }
