@@ -1,7 +1,7 @@
 # Chooses the slot. The same decisions as BootState::boot in appliance/slots/src/boot_control/state.rs, in U-Boot's words;
 # tests/image runs both on the same states. @RAM@ and @CONSOLE@ are filled in by the image builder from hardware/<board>/board.toml.
 #
-# Where things go in memory: scratch at 64 MiB, initramfs at 96, the compressed kernel at 128, from where it is unpacked to 2.
+# Where things go in memory: scratch at 64 MiB, initramfs at 96, the kernel in its gzip file at 128, from where it is unpacked to 2.
 setexpr kernel_at @RAM@ + 200000
 setexpr m @RAM@ + 4000000
 setexpr initrd_at @RAM@ + 6000000

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::{
+    bench_instructions,
     bench_sync::{self, FleetArgs},
     cross, ota_images, setup,
     step::{self, section},
@@ -70,6 +71,8 @@ enum What {
     Store,
     /// Our engine, candle-transformers and llama.cpp in turn on the same files and cores
     Inference,
+    /// Instructions a token on the boards' processors, counted under emulation, beside llama.cpp
+    Instructions,
     /// Many hubs against one gateway: steady state, and all of them coming back after an outage
     Fleet,
     /// Synchronisation: records a second on the hub, bytes on the wire, first fill, beside PouchDB
@@ -81,7 +84,7 @@ enum What {
 /// Builds with optimization, runs the programs that measure, and writes down what they print.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     // Some build by themselves what they need.
-    let apart = [What::Ota, What::Fleet, What::Sync];
+    let apart = [What::Ota, What::Fleet, What::Sync, What::Instructions];
     if args.what.iter().any(|what| !apart.contains(what)) {
         build()?;
     }
@@ -91,6 +94,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             What::Search => ("search", "cargo xtask bench search", search()?),
             What::Store => ("store", "cargo xtask bench store", store()?),
             What::Inference => ("inference", "cargo xtask bench inference", inference(args.quick)?),
+            What::Instructions => {
+                ("instructions", "cargo xtask bench instructions", bench_instructions::run()?)
+            }
             What::Fleet => ("fleet", "cargo xtask bench fleet", bench_sync::fleet(&args.fleet)?),
             What::Sync => ("sync", "cargo xtask bench sync", bench_sync::sync(&args.fleet)?),
             What::Ota => ("ota", "cargo xtask bench ota", ota(&args.ota)?),
@@ -158,12 +164,7 @@ fn ota(args: &OtaArgs) -> Result<String> {
     };
     let mut bench = match &args.program {
         Some(program) => Command::new(program),
-        None => {
-            let mut build = cargo("build");
-            build.args(["--release", "--package", "cairn-uplink", "--example", "bench-ota"]);
-            step::show("Building what measures updates", &mut build)?;
-            example("bench-ota")
-        }
+        None => built_example("cairn-uplink", "bench-ota")?,
     };
     step::show_and_keep("Measuring updates", bench.args(&pairs))
 }
@@ -176,6 +177,14 @@ pub(crate) fn build() -> Result<()> {
     build.args(["--example=evaluate", "--example=store_bench"]);
     build.args(["--example=compare-engines", "--example=bench-drafts"]);
     step::show("Building the hub and what measures it", &mut build)
+}
+
+/// As [`example`], of one package alone, after building it.
+pub(crate) fn built_example(package: &str, name: &str) -> Result<Command> {
+    let mut build = cargo("build");
+    build.args(["--release", "--package", package, "--example", name]);
+    step::show(&format!("Building {name}"), &mut build)?;
+    Ok(example(name))
 }
 
 /// A program that `build` has built.

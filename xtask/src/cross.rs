@@ -78,6 +78,26 @@ pub(crate) fn build(quick: bool) -> Result<PathBuf> {
     Ok(stripped)
 }
 
+/// Builds an example for the boards, as the hub is built, to be measured under emulation.
+pub(crate) fn example(package: &str, name: &str) -> Result<PathBuf> {
+    let folder = target().join("cross-example");
+    let mut build = cargo("build");
+    build.args([
+        "--profile",
+        "card",
+        "--locked",
+        "--package",
+        package,
+        "--example",
+        name,
+        "--target",
+        TARGET,
+    ]);
+    for_boards(&mut build, &folder)?;
+    step::show(&format!("Building {name} for aarch64"), &mut build)?;
+    Ok(folder.join(TARGET).join("card/examples").join(name))
+}
+
 /// Runs tests in each of the boards' processors.
 fn test(crates: &[String]) -> Result<()> {
     packages::install(packages::CROSS)?;

@@ -117,19 +117,46 @@ fn compare(words: &[&str]) {
         }
         // Read once, so that nobody finds the file colder than the others.
         let bytes = std::io::copy(&mut std::fs::File::open(&path).unwrap(), &mut std::io::sink()).unwrap();
-        let mut engines =
-            vec![Engine::start("ours", Command::new(&me).args(["worker", "ours"]).arg(&path)).unwrap()];
+        let mut commands = vec![("ours", worker(&me, "ours", &path))];
         if let (Some(python), Some(script)) = (value("--python"), value("--script")) {
             let mut command = Command::new(python);
             command.arg(script).arg(&path).arg(threads.to_string());
-            engines.extend(Engine::start("llama", &mut command));
+            commands.push(("llama", command));
         }
-        engines.extend(Engine::start("stock", Command::new(&me).args(["worker", "stock"]).arg(&path)));
+        commands.push(("stock", worker(&me, "stock", &path)));
+        let mut engines = load(&mut commands, rounds);
         file(&name, bytes, &mut engines, rounds, quick);
         if !words.contains(&"--no-busy") {
             busy(&me, &name, &mut engines, rounds);
         }
     }
+}
+
+fn worker(me: &Path, engine: &str, path: &Path) -> Command {
+    let mut command = Command::new(me);
+    command.args(["worker", engine]).arg(path);
+    command
+}
+
+/// Starts all engines, in turn and again and again: whoever is first gets memory that the system has yet to find.
+fn load(commands: &mut [(&'static str, Command)], rounds: usize) -> Vec<Engine> {
+    let mut loads: Vec<Vec<f64>> = vec![Vec::new(); commands.len()];
+    let mut engines = Vec::new();
+    for _ in 0..rounds.max(1) {
+        // Not all at once: no engine finds the memory full of another one's former self.
+        engines.clear();
+        for ((name, command), loads) in commands.iter_mut().zip(&mut loads) {
+            let engine = Engine::start(name, command);
+            assert!(engine.is_some() || *name != "ours", "our own engine did not start");
+            loads.extend(engine.as_ref().map(|engine| engine.load));
+            engines.extend(engine);
+        }
+    }
+    for engine in &mut engines {
+        let own = commands.iter().position(|(name, _)| *name == engine.name).unwrap();
+        engine.load = median(&mut loads[own]);
+    }
+    engines
 }
 
 fn file(name: &str, bytes: u64, engines: &mut [Engine], rounds: usize, quick: bool) {

@@ -34,11 +34,14 @@ impl Loaded {
         compute: Arc<Compute>,
         progress: Arc<AtomicU64>,
     ) -> Result<Self, ModelError> {
-        let source = Source::open(path)?.counting(progress);
+        let mut source = Source::open(path)?.counting(progress);
         let header = &source.header;
         let family = inspect::describe(path, header)?.family.unwrap_or(Family::Llama);
         let tokenizer = Tokenizer::from_gguf(header)?;
         let template = ChatTemplate::from_gguf(header, family, &tokenizer)?;
+        // What is not needed any more makes room for the weights.
+        source.header.metadata.retain(|key, _| !key.starts_with("tokenizer."));
+        cairn_kernels::release_free_memory();
         let model = model::load(&source, context, compute)?;
         if tokenizer.vocabulary.len() > model.config.vocabulary {
             return Err(ModelError::Mismatch {
@@ -49,7 +52,7 @@ impl Loaded {
         }
         Ok(Self {
             name: inspect::name_of(path),
-            fingerprint: fingerprint(path, header.file_bytes, &model),
+            fingerprint: fingerprint(path, source.header.file_bytes, &model),
             model,
             tokenizer,
             template,

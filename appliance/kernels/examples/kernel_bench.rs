@@ -4,7 +4,8 @@
 //!
 //! - *decode*: products with one activation row over a set of matrices larger than the caches; GB/s of weights, and that
 //!   as a share of a plain read of as much memory by the same threads, measured before and after;
-//! - *prefill*: products with 128 activation rows; 10^9 multiplications and additions per second.
+//! - *prefill*: products with 128 activation rows; 10^9 multiplications and additions per second;
+//! - *pack*: raw bytes per second that are brought into the packed layout (GB/s), which loading waits for.
 //!
 //! Figures are medians; on a machine that others use too, expect them to move. With one thread, time is what the scheduler
 //! says the thread ran, so that the figures then hold on a busy machine too (its memory is still shared).
@@ -137,8 +138,8 @@ fn main() {
     println!("{} threads; medians of {} runs", args.threads, args.rounds);
     let paths = args.path.map_or_else(|| Isa::available().into_iter().rev().collect(), |path| vec![path]);
     println!(
-        "{:<14} {:<5} {:<9} {:>12} {:>11} {:>7} {:>14}",
-        "model", "fmt", "path", "decode GB/s", "memory GB/s", "share", "prefill GOPS"
+        "{:<14} {:<5} {:<9} {:>12} {:>11} {:>7} {:>14} {:>10}",
+        "model", "fmt", "path", "decode GB/s", "memory GB/s", "share", "prefill GOPS", "pack GB/s"
     );
     for shape in &SHAPES {
         for format in shape.formats {
@@ -155,8 +156,9 @@ fn main() {
                 let after = read_bandwidth(&pool, &layers, args.rounds);
                 let prefill = prefill(&compute, &layers[0], rounds);
                 let memory = f64::max(before, after);
+                let packing = packing(&pool, shape, *format, rounds);
                 println!(
-                    "{:<14} {format:<5} {isa:<9} {decode:>12.1} {memory:>11.1} {:>6.0}% {prefill:>14.0}",
+                    "{:<14} {format:<5} {isa:<9} {decode:>12.1} {memory:>11.1} {:>6.0}% {prefill:>14.0} {packing:>10.2}",
                     shape.model,
                     100.0 * decode / memory
                 );
@@ -167,11 +169,7 @@ fn main() {
 
 /// As many layers as it takes to fill [`DECODE_BYTES`].
 fn layers(pool: &Pool, shape: &Shape, format: Format) -> Vec<Vec<PackedMatrix>> {
-    let raws: Vec<Vec<u8>> = shape
-        .matrices
-        .iter()
-        .map(|(rows, cols)| raw_tensor(format, *rows, *cols, 0.02, &mut Random::new(*rows as u64)))
-        .collect();
+    let raws = raws(shape, format);
     let bytes: usize = raws.iter().map(Vec::len).sum();
     (0..DECODE_BYTES.div_ceil(bytes))
         .map(|_| {
@@ -184,6 +182,24 @@ fn layers(pool: &Pool, shape: &Shape, format: Format) -> Vec<Vec<PackedMatrix>> 
                 .collect()
         })
         .collect()
+}
+
+fn raws(shape: &Shape, format: Format) -> Vec<Vec<u8>> {
+    let raw = |(rows, cols): &(usize, usize)| {
+        raw_tensor(format, *rows, *cols, 0.02, &mut Random::new(*rows as u64))
+    };
+    shape.matrices.iter().map(raw).collect()
+}
+
+fn packing(pool: &Pool, shape: &Shape, format: Format, rounds: usize) -> f64 {
+    let raws = raws(shape, format);
+    let time = median(pool, rounds, || {
+        for ((rows, cols), raw) in shape.matrices.iter().zip(&raws) {
+            let raw = RawTensor::new(format, *rows, *cols, raw).expect("a whole tensor");
+            std::hint::black_box(PackedMatrix::pack(pool, &raw).expect("memory"));
+        }
+    });
+    raws.iter().map(Vec::len).sum::<usize>() as f64 / time.as_secs_f64() / 1e9
 }
 
 /// Quantized random activations for each matrix.

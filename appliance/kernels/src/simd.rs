@@ -4,6 +4,8 @@
 //! only run inside a function compiled for the path's instructions, which only [`crate::dispatch`] makes and only hands
 //! out after the processor was asked.
 
+#![allow(clippy::indexing_slicing, reason = "indices are below constant array lengths")]
+
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 #[cfg(target_arch = "aarch64")]
@@ -13,6 +15,9 @@ pub(crate) mod portable;
 pub(crate) mod x86_256;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_512;
+
+use crate::layout::VECTOR;
+use crate::panel::PanelRun;
 
 /// Largest absolute value of an activation code; the overflow bounds below rest on it.
 pub(crate) const ACTIVATION_MAX: i32 = 127;
@@ -25,7 +30,7 @@ pub(crate) const ACTIVATION_MAX: i32 = 127;
 /// # Safety
 /// For every method: the processor has the instructions of the implementing path, and pointers are valid for the bytes
 /// stated (no alignment needed).
-pub(crate) trait Simd: 'static {
+pub(crate) trait Simd: Sized + 'static {
     /// Rows in one register group; 16 is a multiple of it.
     const LANES: usize;
     /// Register groups of one tile.
@@ -86,6 +91,25 @@ pub(crate) trait Simd: 'static {
         unsafe { [Self::dot_signed(codes, a, c), Self::dot_signed(codes, b, d)] }
     }
 
+    /// [`Simd::dot_signed`] for the rows of a panel's run; `M` is even, and group `g` of the codes stands at `from + VECTOR × g`.
+    #[inline(always)]
+    unsafe fn dot_signed_rows<const M: usize>(from: *const u8, run: PanelRun<M>) -> [Self::Ints; M] {
+        // SAFETY: the caller's contract is the one of `dot_signed`; `m + 1` is below `M`.
+        unsafe {
+            let codes = signed_codes::<Self>(from);
+            let mut ints = [Self::zero(); M];
+            let mut m = 0;
+            while m < M {
+                let minus_sums = [run.minus_sum(m), run.minus_sum(m + 1)];
+                [ints[m], ints[m + 1]] =
+                    Self::dot_signed_two(&codes, [run.codes(m), run.codes(m + 1)], minus_sums);
+                m += 2;
+            }
+            ints
+        }
+    }
+
+    unsafe fn zero() -> Self::Ints;
     unsafe fn to_floats(ints: Self::Ints) -> Self::Floats;
     unsafe fn splat(value: f32) -> Self::Floats;
     /// Reads `LANES` f16.
@@ -105,4 +129,25 @@ pub(crate) trait Simd: 'static {
     unsafe fn mul_add(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// Asks for the line at `from` to be brought near. Any address is fine.
     unsafe fn prefetch(from: *const u8);
+}
+
+/// The eight groups of a run stored as two's complement bytes.
+///
+/// # Safety
+/// As [`Simd::load_codes`], for groups that stand [`VECTOR`] bytes apart.
+#[inline(always)]
+pub(crate) unsafe fn signed_codes<S: Simd>(from: *const u8) -> [S::Signed; 8] {
+    // SAFETY: by the contract above.
+    unsafe {
+        [
+            S::signed(S::load_codes(from)),
+            S::signed(S::load_codes(from.add(VECTOR))),
+            S::signed(S::load_codes(from.add(2 * VECTOR))),
+            S::signed(S::load_codes(from.add(3 * VECTOR))),
+            S::signed(S::load_codes(from.add(4 * VECTOR))),
+            S::signed(S::load_codes(from.add(5 * VECTOR))),
+            S::signed(S::load_codes(from.add(6 * VECTOR))),
+            S::signed(S::load_codes(from.add(7 * VECTOR))),
+        ]
+    }
 }

@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{setup::packages, step};
 
@@ -63,6 +63,33 @@ pub(crate) fn peers(cache: &Path) -> Result<PathBuf> {
     install(&folder, "the engine that answers are compared with (several minutes)", &[ENGINE], &[flags])?;
     install(&folder, "its server", SERVER, &[])?;
     Ok(python)
+}
+
+/// The sources of that engine, which its Python package brings along, to be built for another processor.
+pub(crate) fn engine_sources(cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join("engine");
+    let (name, version) = ENGINE.split_once("==").context("no version")?;
+    let unpacked = folder.join(format!("{}-{version}", name.replace('-', "_")));
+    let sources = unpacked.join("vendor/llama.cpp");
+    if !sources.exists() {
+        std::fs::create_dir_all(&folder)?;
+        environment(&cache.join("python"))?;
+        let mut pip = Command::new(cache.join("python/bin/pip"));
+        pip.args([
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-binary",
+            name,
+            ENGINE,
+        ]);
+        step::quiet("Fetching the sources of the engine", pip.arg("--dest").arg(&folder))?;
+        let mut unpack = Command::new("tar");
+        unpack.arg("-xzf").arg(format!("{}.tar.gz", unpacked.display())).arg("-C").arg(&folder);
+        step::quiet("Unpacking them", &mut unpack)?;
+    }
+    Ok(sources)
 }
 
 /// Debian ships the module that makes environments in a package of its own.

@@ -5,12 +5,14 @@
 //! Specification: `docs/gguf.md` in the ggml repository.
 
 mod read;
+mod texts;
 mod types;
 pub mod write;
 
 use std::collections::BTreeMap;
 
 pub use read::{read_file, read_header};
+pub use texts::Texts;
 pub use types::TensorType;
 
 /// Longest header (metadata and tensor table), bytes. The largest vocabularies in use (262,144 tokens) need 12 MiB.
@@ -139,7 +141,7 @@ pub enum Value {
     /// An array of floats.
     Floats(Vec<f32>),
     /// An array of texts.
-    Texts(Vec<String>),
+    Texts(Texts),
 }
 
 /// Where a tensor lies and what it is.
@@ -218,7 +220,7 @@ impl Gguf {
     }
 
     /// An array of texts.
-    pub fn texts(&self, key: &str) -> Option<&[String]> {
+    pub fn texts(&self, key: &str) -> Option<&Texts> {
         match self.metadata.get(key)? {
             Value::Texts(values) => Some(values),
             _ => None,

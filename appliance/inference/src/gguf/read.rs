@@ -10,7 +10,7 @@ use std::{
 use super::{
     DEFAULT_ALIGNMENT, Gguf, GgufError, MAX_ALIGNMENT, MAX_ARRAY_ELEMENTS, MAX_DIMENSIONS, MAX_HEADER_BYTES,
     MAX_METADATA, MAX_NAME_BYTES, MAX_STRING_BYTES, MAX_TENSOR_ELEMENTS, MAX_TENSORS, TensorInfo, TensorType,
-    Value,
+    Texts, Value,
 };
 
 const MAGIC: [u8; 4] = *b"GGUF";
@@ -219,9 +219,9 @@ impl<R: Read> Cursor<R> {
                 Value::Floats(values)
             }
             8 => {
-                let mut values = Vec::with_capacity(reserve);
+                let mut values = Texts::default();
                 for _ in 0..count {
-                    values.push(self.text("a text in an array", MAX_STRING_BYTES)?);
+                    values.push(&self.text("a text in an array", MAX_STRING_BYTES)?);
                 }
                 Value::Texts(values)
             }

@@ -12,7 +12,7 @@ use tokenizers::{
 };
 
 use super::Vocabulary;
-use crate::error::ModelError;
+use crate::{error::ModelError, gguf::Texts};
 
 /// How a family cuts text into words before merging: the name in the file chooses the expressions.
 /// Source of the expressions: llama.cpp, `src/llama-vocab.cpp`.
@@ -65,7 +65,7 @@ pub(super) struct Bpe {
 }
 
 impl Bpe {
-    pub(super) fn new(vocabulary: &Vocabulary, merges: &[String], name: &str) -> Result<Self, ModelError> {
+    pub(super) fn new(vocabulary: &Vocabulary, merges: &Texts, name: &str) -> Result<Self, ModelError> {
         let broken = |error: tokenizers::Error| ModelError::Tokenizer(error.to_string());
         let pre = pre(name)
             .ok_or_else(|| ModelError::Tokenizer(format!("the pre-tokenizer {name:?} is not supported")))?;

@@ -11,7 +11,10 @@ pub(crate) use bpe::char_of;
 pub(crate) use detokenize::Detokenizer;
 pub(crate) use wordpiece::WordPiece;
 
-use crate::{error::ModelError, gguf::Gguf};
+use crate::{
+    error::ModelError,
+    gguf::{Gguf, Texts},
+};
 
 /// Tokens of a vocabulary at most; ids must fit what models compute with.
 const MAX_VOCABULARY: usize = 1 << 20;
@@ -44,7 +47,7 @@ impl Kind {
 
 /// Tokens, their kinds, and which of them have a meaning of their own.
 pub(crate) struct Vocabulary {
-    texts: Vec<String>,
+    texts: Texts,
     kinds: Vec<Kind>,
     /// Tokens that are matched as a whole before the model sees the text, longest first.
     special: Vec<u32>,
@@ -65,7 +68,7 @@ impl Vocabulary {
             .texts("tokenizer.ggml.tokens")
             .filter(|tokens| !tokens.is_empty())
             .ok_or_else(|| ModelError::Missing("a tokenizer (tokenizer.ggml.tokens)".into()))?
-            .to_vec();
+            .clone();
         if texts.len() > MAX_VOCABULARY {
             return Err(ModelError::Tokenizer(format!(
                 "it has {} tokens, at most {MAX_VOCABULARY}",
@@ -105,7 +108,7 @@ impl Vocabulary {
             })
             .map(|(id, _)| id)
             .collect();
-        special.sort_by_key(|id| std::cmp::Reverse(texts.get(*id as usize).map_or(0, String::len)));
+        special.sort_by_key(|id| std::cmp::Reverse(texts.get(*id as usize).map_or(0, str::len)));
         Ok(Self { texts, kinds, special, bos, eos, unknown, add_bos })
     }
 
@@ -114,7 +117,7 @@ impl Vocabulary {
     }
 
     pub(crate) fn text(&self, id: u32) -> &str {
-        self.texts.get(id as usize).map_or("", String::as_str)
+        self.texts.get(id as usize).unwrap_or("")
     }
 
     fn kind(&self, id: u32) -> Kind {
@@ -124,8 +127,8 @@ impl Vocabulary {
     fn by_text(&self) -> HashMap<String, u32> {
         // Later tokens of the same text are shadowed, as in the engines that this must agree with.
         let mut ids = HashMap::with_capacity(self.texts.len());
-        for (id, text) in (0_u32..).zip(&self.texts) {
-            ids.entry(text.clone()).or_insert(id);
+        for (id, text) in (0_u32..).zip(self.texts.iter()) {
+            ids.entry(text.to_owned()).or_insert(id);
         }
         ids
     }

@@ -7,7 +7,10 @@ use tokenizers::{
 };
 
 use super::{Kind, MAX_TEXT_BYTES, Vocabulary};
-use crate::{error::ModelError, gguf::Gguf};
+use crate::{
+    error::ModelError,
+    gguf::{Gguf, Texts},
+};
 
 /// Marks the beginning of a word.
 const WORD_START: char = '\u{2581}';
@@ -33,7 +36,10 @@ impl WordPiece {
                 .int(&format!("tokenizer.ggml.{key}"))
                 .and_then(|id| u32::try_from(id).ok())
                 .or_else(|| {
-                    (0_u32..).zip(&vocabulary.texts).find(|(_, text)| *text == fallback).map(|(id, _)| id)
+                    (0_u32..)
+                        .zip(vocabulary.texts.iter())
+                        .find(|(_, text)| *text == fallback)
+                        .map(|(id, _)| id)
                 })
                 .filter(|id| (*id as usize) < vocabulary.len())
                 .ok_or_else(|| ModelError::Missing(format!("the token {fallback}")))
@@ -72,10 +78,10 @@ impl WordPiece {
 /// The vocabulary as one text and its order: a tenth of what the same words take as keys of a map, in a process that
 /// keeps them for years.
 struct Pieces {
-    /// All pieces one after the other, by id, without the mark.
-    text: String,
-    /// Where each ends in it, and whether it continues a word.
-    ends: Vec<(u32, bool)>,
+    /// All pieces by id, without the mark.
+    texts: Texts,
+    /// Whether each continues a word.
+    continues: Vec<bool>,
     /// Ids by (whether it continues a word, text).
     sorted: Vec<u32>,
     unknown: u32,
@@ -83,16 +89,14 @@ struct Pieces {
 
 impl Pieces {
     fn of(vocabulary: &Vocabulary) -> Result<Self, ModelError> {
-        let mut pieces = Self { text: String::new(), ends: Vec::new(), sorted: Vec::new(), unknown: 0 };
+        let mut pieces =
+            Self { texts: Texts::default(), continues: Vec::new(), sorted: Vec::new(), unknown: 0 };
         for (text, kind) in vocabulary.texts.iter().zip(&vocabulary.kinds) {
             let begins = text.strip_prefix(WORD_START);
-            pieces.text.push_str(begins.unwrap_or(text));
-            let end = u32::try_from(pieces.text.len())
-                .map_err(|_| ModelError::Tokenizer("the vocabulary is too large".into()))?;
-            pieces.ends.push((end, begins.is_none() && *kind == Kind::Normal));
+            pieces.texts.push(begins.unwrap_or(text));
+            pieces.continues.push(begins.is_none() && *kind == Kind::Normal);
         }
-        pieces.text.shrink_to_fit();
-        let mut sorted: Vec<u32> = (0..).take(pieces.ends.len()).collect();
+        let mut sorted: Vec<u32> = (0..).take(pieces.texts.len()).collect();
         sorted.sort_by(|a, b| pieces.key(*a).cmp(&pieces.key(*b)));
         pieces.sorted = sorted;
         pieces.unknown =
@@ -102,9 +106,7 @@ impl Pieces {
 
     fn key(&self, id: u32) -> (bool, &str) {
         let id = id as usize;
-        let begin = id.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |(end, _)| *end);
-        let (end, continues) = self.ends.get(id).copied().unwrap_or_default();
-        (continues, self.text.get(begin as usize..end as usize).unwrap_or_default())
+        (self.continues.get(id).copied().unwrap_or_default(), self.texts.get(id).unwrap_or_default())
     }
 
     fn find(&self, continues: bool, piece: &str) -> Option<u32> {

@@ -6,9 +6,9 @@ use super::{
     six_bits, unsigned_run,
 };
 use crate::Format;
-use crate::layout::{HALVES, SUB_Q4K, SUB_Q5K, SUB_Q6K, TILE_ROWS, VECTOR, unit_bytes};
+use crate::layout::{HALVES, SUB_Q4K, SUB_Q5K, SUB_Q6K, TILE_ROWS, unit_bytes};
 use crate::panel::{self, PanelRun};
-use crate::simd::Simd;
+use crate::simd::{Simd, signed_codes};
 
 /// Q4_0 as packed.
 pub(crate) struct Q4_0;
@@ -72,33 +72,18 @@ impl PackedFormat for Q8_0 {
         part: usize,
         sums: &mut [S::Floats; M],
     ) {
-        // SAFETY: the offsets are those of the layout, `m` and `m + 1` are below `M`.
+        // SAFETY: the offsets are those of the layout, `m` is below `M`, which is 1 or even.
         unsafe {
             let run = PanelRun::<M>(panel);
             let scale = halves::<S>(unit, part);
             let at = unit.add(HALVES + 4 * S::LANES * part);
-            let codes = [
-                S::signed(S::load_codes(at)),
-                S::signed(S::load_codes(at.add(VECTOR))),
-                S::signed(S::load_codes(at.add(2 * VECTOR))),
-                S::signed(S::load_codes(at.add(3 * VECTOR))),
-                S::signed(S::load_codes(at.add(4 * VECTOR))),
-                S::signed(S::load_codes(at.add(5 * VECTOR))),
-                S::signed(S::load_codes(at.add(6 * VECTOR))),
-                S::signed(S::load_codes(at.add(7 * VECTOR))),
-            ];
             if M == 1 {
-                let ints = S::dot_signed(&codes, run.codes(0), run.minus_sum(0));
+                let ints = S::dot_signed(&signed_codes::<S>(at), run.codes(0), run.minus_sum(0));
                 add_scaled::<S, M>(ints, scale, run, 0, sums);
                 return;
             }
-            let mut m = 0;
-            while m < M {
-                let init = [run.minus_sum(m), run.minus_sum(m + 1)];
-                let [a, b] = S::dot_signed_two(&codes, [run.codes(m), run.codes(m + 1)], init);
-                add_scaled::<S, M>(a, scale, run, m, sums);
-                add_scaled::<S, M>(b, scale, run, m + 1, sums);
-                m += 2;
+            for (m, ints) in S::dot_signed_rows::<M>(at, run).into_iter().enumerate() {
+                add_scaled::<S, M>(ints, scale, run, m, sums);
             }
         }
     }

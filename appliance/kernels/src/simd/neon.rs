@@ -63,6 +63,11 @@ macro_rules! shared_methods {
         }
 
         #[inline(always)]
+        unsafe fn zero() -> Ints {
+            [vdupq_n_s32(0); 2]
+        }
+
+        #[inline(always)]
         unsafe fn to_floats(ints: Ints) -> Floats {
             [vcvtq_f32_s32(ints[0]), vcvtq_f32_s32(ints[1])]
         }

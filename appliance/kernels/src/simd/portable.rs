@@ -78,6 +78,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn zero() -> Self::Ints {
+        [0; LANES]
+    }
+
+    #[inline(always)]
     unsafe fn to_floats(ints: Self::Ints) -> Self::Floats {
         ints.map(|i| i as f32)
     }

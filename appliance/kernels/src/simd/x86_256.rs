@@ -5,6 +5,8 @@
 use std::arch::x86_64::*;
 
 use super::{ACTIVATION_MAX, Simd};
+use crate::layout::VECTOR;
+use crate::panel::PanelRun;
 
 /// AVX2, FMA, F16C.
 pub(crate) struct Avx2;
@@ -65,6 +67,11 @@ macro_rules! shared_methods {
                 _ => _mm256_srli_epi16::<2>(bits),
             };
             _mm256_or_si256(codes, _mm256_and_si256(moved, _mm256_set1_epi8(0x30)))
+        }
+
+        #[inline(always)]
+        unsafe fn zero() -> __m256i {
+            _mm256_setzero_si256()
         }
 
         #[inline(always)]
@@ -193,6 +200,22 @@ impl Simd for Avx2 {
             sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(*absolute, signed), ones));
         }
         sum
+    }
+
+    /// Group by group for all rows: codes and absolute values of a run are as many registers as there are.
+    #[inline(always)]
+    unsafe fn dot_signed_rows<const M: usize>(from: *const u8, run: PanelRun<M>) -> [__m256i; M] {
+        let ones = _mm256_set1_epi16(1);
+        let mut sums = [_mm256_setzero_si256(); M];
+        for g in 0..8 {
+            let (absolute, codes) = Self::signed(Self::load_codes(from.add(VECTOR * g)));
+            for (m, sum) in sums.iter_mut().enumerate() {
+                let signed = _mm256_sign_epi8(broadcast(run.codes(m), g), codes);
+                *sum =
+                    _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(absolute, signed), ones));
+            }
+        }
+        sums
     }
 }
 

@@ -92,6 +92,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn zero() -> __m512i {
+        _mm512_setzero_si512()
+    }
+
+    #[inline(always)]
     unsafe fn to_floats(ints: __m512i) -> __m512 {
         _mm512_cvtepi32_ps(ints)
     }
