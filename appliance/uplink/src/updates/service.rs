@@ -170,7 +170,10 @@ struct Loop {
     telling: watch::Sender<Status>,
     wishes: Wishes,
     now: bool,
+    /// When anything was looked at.
     looked: Option<Instant>,
+    /// When the repository on the network was: a stick that stays in puts no look at it off.
+    network_looked: Option<Instant>,
     failures: u32,
     failed: Instant,
     offer: Option<(Offer, Origin, Arc<dyn Transport>)>,
@@ -211,6 +214,7 @@ impl Loop {
             wishes,
             now: false,
             looked: None,
+            network_looked: None,
             failures: 0,
             failed: Instant::now(),
             offer: None,
@@ -373,7 +377,7 @@ impl Loop {
         });
         // Without a repository on the network there is nothing to look at by oneself.
         let looked = if self.parts.repository.has_network() {
-            self.looked.map(|looked| looked.elapsed())
+            self.network_looked.map(|looked| looked.elapsed())
         } else {
             Some(Duration::ZERO)
         };
@@ -395,6 +399,9 @@ impl Loop {
         match looked {
             Ok(Found { offer, newest, withdrawn, packs, transport, unproven }) => {
                 self.looked = Some(Instant::now());
+                if origin == Origin::Network {
+                    self.network_looked = self.looked;
+                }
                 if let Some(told) = &self.parts.packs {
                     told.tell(Some(Offers { packs, transport: Arc::clone(&transport) }), self.wishes);
                 }
@@ -439,7 +446,7 @@ impl Loop {
         }
         if offer || newest || packs.is_some() {
             // Perhaps the network has the same.
-            self.looked = None;
+            self.network_looked = None;
         }
     }
 
