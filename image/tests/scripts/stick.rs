@@ -1,12 +1,7 @@
 //! Which sticks are mounted, how, and what is remembered of it over an end without notice. That they are read is tested on the card itself
 //! (`tests/image/stick.rs`).
 
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
 use crate::{on_the_card, program};
 
@@ -78,7 +73,7 @@ impl System {
     }
 
     fn marked(&self) -> bool {
-        Path::new(&self.path("data/system/stick")).exists()
+        self.path("data/system/stick").exists()
     }
 }
 
