@@ -35,7 +35,7 @@ impl System {
         }
         fs::write(system.path("stick"), script).unwrap();
         let told = system.path("told").display().to_string();
-        for name in ["mount", "umount", "blockdev", "fsync"] {
+        for name in ["mount", "umount", "blockdev", "sync"] {
             // `mount` takes no exFAT here, and nothing where a file says so.
             let refused = system.path("refused").display().to_string();
             let takes =
@@ -89,7 +89,7 @@ fn a_stick_is_mounted_for_reading_and_nothing_else() {
     }
     let before = |what: &str| done.iter().position(|line| line.starts_with(what)).unwrap();
     assert!(
-        before("fsync") < before("mount") && before("blockdev --setro /dev/sdb1") < before("mount"),
+        before("sync") < before("mount") && before("blockdev --setro /dev/sdb1") < before("mount"),
         "{done:?}"
     );
     assert!(system.marked());
