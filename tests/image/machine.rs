@@ -2,9 +2,9 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Read, Seek, SeekFrom, Write},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     net::TcpListener,
-    os::unix::fs::FileExt,
+    os::unix::{fs::FileExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use cairn_tests::{http, wait};
 use rand::rngs::StdRng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::writes::{Log, Lost};
 
@@ -23,6 +23,9 @@ pub(crate) const CARD: u64 = 3 << 30;
 pub(crate) const STARTS_WITHIN: Duration = Duration::from_secs(1500);
 /// How long U-Boot may take until it has chosen.
 pub(crate) const CHOOSES_WITHIN: Duration = Duration::from_secs(300);
+
+/// How long QEMU itself may take to do what it is told.
+const ORDERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A card, as a file.
 pub(crate) struct Card {
@@ -134,9 +137,29 @@ impl Card {
 
     /// Starts the machine. What it writes to its serial port goes to `artifacts/image/<name>.log`.
     pub(crate) fn start(&self, name: &str) -> Result<Machine> {
-        let disk =
-            ["-drive".to_owned(), format!("if=none,id=card,format=raw,file={}", self.path().display())];
-        Machine::start(&disk, name)
+        Machine::start(&self.as_drive(), name)
+    }
+
+    /// Starts the machine with a USB controller and sticks, by name, that can be put in: [`Machine::plug`].
+    pub(crate) fn start_with_sticks(&self, name: &str, sticks: &[(&str, &Path)]) -> Result<Machine> {
+        let mut devices = self.as_drive().to_vec();
+        let monitor = self.folder.path().join("monitor");
+        if monitor.exists() {
+            std::fs::remove_file(&monitor)?;
+        }
+        let listens = format!("unix:{},server=on,wait=off", monitor.display());
+        devices.extend(["-device".to_owned(), "qemu-xhci,id=usb".to_owned(), "-qmp".to_owned(), listens]);
+        for (node, path) in sticks {
+            let node = format!("driver=file,node-name={node},filename={}", path.display());
+            devices.extend(["-blockdev".to_owned(), node]);
+        }
+        let mut machine = Machine::start(&devices, name)?;
+        machine.monitor = Some(monitor);
+        Ok(machine)
+    }
+
+    fn as_drive(&self) -> [String; 2] {
+        ["-drive".to_owned(), format!("if=none,id=card,format=raw,file={}", self.path().display())]
     }
 
     /// Starts the machine and notes what it writes and flushes, so that [`Card::cut`] can be a power cut at any of them.
@@ -191,6 +214,8 @@ pub(crate) struct Machine {
     log: PathBuf,
     port: u16,
     started: Instant,
+    /// Where QEMU takes orders, if it does.
+    monitor: Option<PathBuf>,
 }
 
 impl Machine {
@@ -241,12 +266,45 @@ impl Machine {
             .stdin(Stdio::null())
             .spawn()
             .context("qemu-system-aarch64 cannot be started")?;
-        Ok(Self { process, log, port, started: Instant::now() })
+        Ok(Self { process, log, port, started: Instant::now(), monitor: None })
     }
 
     /// `http://127.0.0.1:PORT`.
     pub(crate) fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Puts a stick in.
+    pub(crate) fn plug(&self, stick: &str) -> Result<()> {
+        let stick =
+            json!({ "driver": "usb-storage", "id": format!("{stick}-in"), "drive": stick, "bus": "usb.0" });
+        self.order("device_add", &stick)
+    }
+
+    /// Pulls it out.
+    pub(crate) fn pull(&self, stick: &str) -> Result<()> {
+        self.order("device_del", &json!({ "id": format!("{stick}-in") }))
+    }
+
+    /// Tells QEMU to do something (QEMU Machine Protocol: one JSON object a line, events between the answers).
+    fn order(&self, execute: &str, arguments: &Value) -> Result<()> {
+        let monitor = self.monitor.as_ref().context("this machine takes no orders")?;
+        let stream = UnixStream::connect(monitor)?;
+        stream.set_read_timeout(Some(ORDERED_WITHIN))?;
+        let (mut orders, mut answers) = (stream.try_clone()?, BufReader::new(stream).lines());
+        for order in
+            [json!({ "execute": "qmp_capabilities" }), json!({ "execute": execute, "arguments": arguments })]
+        {
+            writeln!(orders, "{order}")?;
+            loop {
+                let answer: Value = serde_json::from_str(&answers.next().context("QEMU says no more")??)?;
+                ensure!(answer["error"].is_null(), "{order}: {answer}");
+                if answer.get("return").is_some() {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// How long it has been running.

@@ -13,6 +13,7 @@ mod serial;
 #[path = "../browser/session.rs"]
 #[allow(dead_code, reason = "the other tests use more of it")]
 mod session;
+mod stick;
 mod unfit;
 mod update;
 mod writes;

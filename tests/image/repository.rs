@@ -102,10 +102,15 @@ impl Repository {
         run(command(self.folder.path())?.args(["sign", "--key", "release-1"]))
     }
 
+    /// Where it lies.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().join("workshop/repository")
+    }
+
     /// Length of a version's bundle.
     pub(crate) fn bundle(&self, version: &str) -> Result<u64> {
         let ends = format!("system-{BOARD}-{version}.cairn");
-        let targets = std::fs::read_dir(self.folder.path().join("workshop/repository/targets"))?;
+        let targets = std::fs::read_dir(self.folder().join("targets"))?;
         let mut named = targets.flatten().filter(|file| file.file_name().to_string_lossy().ends_with(&ends));
         Ok(named.next().with_context(|| format!("no bundle {ends}"))?.metadata()?.len())
     }

@@ -94,7 +94,7 @@ pub(crate) struct SystemArguments {
     /// Where updates are published [default: what the image says]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) updates_url: Option<String>,
-    /// Where a stick with updates appears
+    /// Where sticks with updates appear: each in a folder of its own, or one that is this folder [default on a device: /run/cairn/sticks]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) stick: Option<PathBuf>,
     /// What the initramfs left: which slot was started from which card [default on a device: /run/cairn]

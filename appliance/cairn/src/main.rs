@@ -18,6 +18,7 @@ mod provisioning;
 mod role;
 mod run;
 mod serve;
+mod sticks;
 mod system;
 mod updates;
 mod uplink;

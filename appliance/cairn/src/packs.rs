@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -14,7 +15,7 @@ use cairn_supervisor::TreeStatus;
 use cairn_sync::{BlobId, Kind, RecordId, Value};
 use cairn_uplink::updates::{
     files,
-    packs::{Held, Offered, PackKind, PutError, Shelf},
+    packs::{Held, InPlace, Offered, PackKind, PutError, Shelf},
 };
 use futures::future::{BoxFuture, FutureExt};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -24,7 +25,19 @@ use crate::{data::Folder, documents};
 
 /// Largest content pack, in bytes.
 const MAX_CONTENT: u64 = 16 << 30;
+/// Room that a copy leaves on the disk, in bytes.
+const SPARE: u64 = 64 << 20;
 const HUB: Viewer = Viewer::system(Part::Console);
+
+/// What stood in a new model's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    /// Another model of that name.
+    Another,
+    /// The new one.
+    Itself,
+}
 
 /// The hub's places for packs.
 pub(crate) struct HubShelf {
@@ -40,48 +53,69 @@ impl HubShelf {
         self.folder.models().join(format!("{}.gguf", pack.pack.name))
     }
 
-    /// Puts a model in place. In every moment one of the two stands under the name.
+    /// Puts a model in place and loads it. In every moment one of the two stands under the name; a first one that does not load is taken out
+    /// again, so that nobody is offered it.
     async fn put_model(&self, pack: &Offered) -> Result<(), PutError> {
         let (fresh, place, name) = (self.resting(pack), self.model(pack), pack.pack.name.as_str());
         if pack.ending != "gguf" {
             return Err(PutError::Refused("a model is a file that ends in .gguf".to_owned()));
         }
-        let file = fresh.clone();
+        let before = match (fresh.exists(), place.exists()) {
+            // A power cut came before it was seen to load, or before that was written down.
+            (false, _) => Before::Itself,
+            (true, true) => Before::Another,
+            (true, false) => Before::Nothing,
+        };
+        let file = if before == Before::Itself { place.clone() } else { fresh.clone() };
         let inspected = blocking(move || Ok(cairn_inference::inspect(&file))).await?;
-        match inspected.map(|info| info.state) {
-            Ok(ModelState::Refused(why)) => return Err(PutError::Refused(why)),
-            Err(error) => return Err(PutError::Refused(error.to_string())),
-            Ok(_) => {}
-        }
-        if !place.exists() {
-            return blocking(move || install(&fresh, &place)).await;
+        let unfit = match inspected.map(|info| info.state) {
+            Ok(ModelState::Refused(why)) => Some(why),
+            Err(error) => Some(error.to_string()),
+            Ok(_) => None,
+        };
+        if let Some(why) = unfit {
+            if before == Before::Itself {
+                blocking(move || take_out(&place, &fresh)).await?;
+            }
+            return Err(PutError::Refused(why));
         }
         let models = self.inference.models().await.map_err(|error| PutError::Later(error.to_string()))?;
         let loaded =
             models.iter().any(|model| model.name == name && matches!(model.state, ModelState::Loaded));
         let (new, old) = (fresh.clone(), place.clone());
-        blocking(move || swap(&new, &old)).await?;
-        match self.load_anew(name).await {
+        blocking(move || match before {
+            Before::Nothing => install(&new, &old),
+            Before::Another => swap(&new, &old),
+            Before::Itself => Ok(()),
+        })
+        .await?;
+        let error = match self.load_anew(name).await {
             Ok(()) => {
                 if !loaded {
                     // It was loaded to see whether it can be. Nobody had asked it anything.
                     drop(self.inference.unload(name).await);
                 }
-                Ok(())
+                return Ok(());
             }
-            Err(error) => {
+            Err(error @ (InferenceError::Refused { .. } | InferenceError::NotEnoughMemory { .. })) => {
+                PutError::Refused(error.to_string())
+            }
+            Err(error) => PutError::Later(error.to_string()),
+        };
+        match before {
+            Before::Another => {
                 blocking(move || swap(&fresh, &place)).await?;
                 if loaded && let Err(error) = self.load_anew(name).await {
                     tracing::warn!(%error, name, "the model before could not be loaded again");
                 }
-                Err(match error {
-                    InferenceError::Refused { .. } | InferenceError::NotEnoughMemory { .. } => {
-                        PutError::Refused(error.to_string())
-                    }
-                    other => PutError::Later(other.to_string()),
-                })
             }
+            // It may have worked before: it stays until it is known that it does not.
+            Before::Itself if matches!(error, PutError::Later(_)) => return Err(error),
+            Before::Itself | Before::Nothing => blocking(move || take_out(&place, &fresh)).await?,
         }
+        // Listing them has it look at the folder again: what it found of the file that is out of its place counts no more.
+        drop(self.inference.models().await);
+        Err(error)
     }
 
     async fn load_anew(&self, name: &str) -> Result<(), InferenceError> {
@@ -181,7 +215,7 @@ impl Shelf for HubShelf {
         }
     }
 
-    fn settle(&self, pack: &Offered) -> BoxFuture<'_, Result<(), PutError>> {
+    fn settle(&self, pack: &Offered) -> BoxFuture<'_, Result<bool, PutError>> {
         let (resting, pack, model) = (self.resting(pack), pack.clone(), self.model(pack));
         blocking(move || settle(&pack, &resting, &model)).boxed()
     }
@@ -197,25 +231,57 @@ impl Shelf for HubShelf {
         .boxed()
     }
 
+    fn lend(&self, pack: &InPlace, to: PathBuf) -> BoxFuture<'_, io::Result<()>> {
+        let (pack, model) = (pack.clone(), self.model(&pack.offered));
+        async move {
+            let gone = || io::Error::new(io::ErrorKind::NotFound, GONE);
+            let mut file = match (pack.offered.pack.kind, pack.record) {
+                (PackKind::Model, _) => match fs::hard_link(&model, &to) {
+                    // The confinement of this process, or the disk's format, may not allow it.
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => File::open(&model)?,
+                    linked => return linked,
+                },
+                (PackKind::Content, Some(record)) => {
+                    self.store.open_file(&HUB, record).await.map_err(|_| gone())?.0
+                }
+                (PackKind::Content, None) => return Err(gone()),
+            };
+            let needed = file.metadata()?.len().saturating_add(SPARE);
+            if self.room().is_some_and(|room| room < needed) {
+                return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no room for a copy"));
+            }
+            let copying = move || io::copy(&mut file, &mut File::create(&to)?).map(drop);
+            tokio::task::spawn_blocking(copying).await.map_err(io::Error::other)?
+        }
+        .boxed()
+    }
+
     fn room(&self) -> Option<u64> {
         self.tree.borrow().as_ref()?.board.disk_free
     }
 }
 
-/// What a power cut left: a swap whose new model was not seen to load is undone, anything else is removed.
-fn settle(pack: &Offered, resting: &Path, model: &Path) -> Result<(), PutError> {
+/// What a power cut left: a swap whose new model was not seen to load is undone, anything that is not the pack is removed. Gives whether the pack's
+/// file is here.
+fn settle(pack: &Offered, resting: &Path, model: &Path) -> Result<bool, PutError> {
     let trouble = |error: &dyn std::fmt::Display| PutError::Later(error.to_string());
     if let Some(folder) = resting.parent() {
         fs::create_dir_all(folder).map_err(|error| trouble(&error))?;
     }
     let is = |path: &Path| files::is(&pack.wanted, path).map_err(|error| trouble(&error));
-    if !resting.exists() || is(resting)? {
-        return Ok(());
+    let in_place = || -> Result<bool, PutError> { Ok(pack.pack.kind == PackKind::Model && is(model)?) };
+    if !resting.exists() {
+        return in_place();
     }
-    if pack.pack.kind == PackKind::Model && is(model)? {
-        return swap(resting, model);
+    if is(resting)? {
+        return Ok(true);
     }
-    fs::remove_file(resting).map_err(|error| trouble(&error))
+    if in_place()? {
+        swap(resting, model)?;
+        return Ok(true);
+    }
+    fs::remove_file(resting).map_err(|error| trouble(&error))?;
+    Ok(false)
 }
 
 /// Exchanges two files in one step.
@@ -233,6 +299,12 @@ fn install(new: &Path, place: &Path) -> Result<(), PutError> {
     done.map_err(|error| PutError::Later(format!("{} cannot be installed: {error}", place.display())))
 }
 
+/// Takes a model out of its place.
+fn take_out(place: &Path, to: &Path) -> Result<(), PutError> {
+    let done = fs::rename(place, to).and_then(|()| synced(to)).and_then(|()| synced(place));
+    done.map_err(|error| PutError::Later(format!("{} cannot be taken out: {error}", place.display())))
+}
+
 /// By the inference role.
 fn readable(path: &Path) -> std::io::Result<()> {
     let file = File::open(path)?;
@@ -248,4 +320,64 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PutError> + Send + 'static,
 ) -> Result<T, PutError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(PutError::Later(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_uplink::updates::{files::Wanted, packs::PackName};
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    const NEW: &[u8] = b"the new model";
+    const OLD: &[u8] = b"the model before";
+
+    /// Settles what a power cut left at rest and in place. Gives whether the file is here, and what is where then.
+    fn settled(kind: PackKind, rest: Option<&[u8]>, place: Option<&[u8]>) -> (bool, [Option<Vec<u8>>; 2]) {
+        let folder = tempfile::tempdir().unwrap();
+        let (resting, model) = (folder.path().join("incoming/pack-2-a.gguf"), folder.path().join("a.gguf"));
+        fs::create_dir(folder.path().join("incoming")).unwrap();
+        for (path, bytes) in [(&resting, rest), (&model, place)] {
+            if let Some(bytes) = bytes {
+                fs::write(path, bytes).unwrap();
+            }
+        }
+        let pack = Offered {
+            pack: PackName { kind, name: "a".to_owned() },
+            revision: 2,
+            title: String::new(),
+            memory: 0,
+            wanted: Wanted {
+                target: "targets/a.gguf".to_owned(),
+                length: NEW.len() as u64,
+                sha256: Sha256::digest(NEW).into(),
+            },
+            ending: "gguf".to_owned(),
+        };
+        let here = settle(&pack, &resting, &model).unwrap();
+        (here, [fs::read(resting).ok(), fs::read(model).ok()])
+    }
+
+    #[test]
+    fn after_a_power_cut_the_model_before_is_in_its_place_and_what_came_is_kept() {
+        let (new, old, torn) = (Some(NEW), Some(OLD), Some(&NEW[..5]));
+        let kept =
+            |rest: Option<&[u8]>, place: Option<&[u8]>| [rest.map(<[u8]>::to_vec), place.map(<[u8]>::to_vec)];
+        for (what, rest, place, here, after) in [
+            ("nothing has come", None, None, false, kept(None, None)),
+            ("nothing has come of the second", None, old, false, kept(None, old)),
+            ("it has come", new, None, true, kept(new, None)),
+            ("the second has come", new, old, true, kept(new, old)),
+            ("exchanged and not loaded yet", old, new, true, kept(new, old)),
+            ("the first in place and not loaded yet", None, new, true, kept(None, new)),
+            ("loaded, the old one removed, not written down", None, new, true, kept(None, new)),
+            ("something else is at rest", torn, old, false, kept(None, old)),
+            ("something else is at rest, and nothing in place", torn, None, false, kept(None, None)),
+        ] {
+            assert_eq!(settled(PackKind::Model, rest, place), (here, after), "{what}");
+        }
+        // A content pack has no place beside its document.
+        assert_eq!(settled(PackKind::Content, None, new), (false, kept(None, new)));
+        assert_eq!(settled(PackKind::Content, old, new), (false, kept(None, new)));
+    }
 }

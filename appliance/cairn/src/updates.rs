@@ -37,7 +37,7 @@ use futures::future::{BoxFuture, FutureExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, watch};
 
-use crate::{system::Image, uplink::HubUplink};
+use crate::{sticks::StickNews, system::Image, uplink::HubUplink};
 
 /// Answers of the supervisor that may wait; one order is under way at a time and has six at most.
 const MAX_ANSWERS: usize = 16;
@@ -201,7 +201,8 @@ impl Privileged for BySupervisor {
 /// Where updates keep what is theirs, and what they are for.
 pub(crate) struct Place {
     pub(crate) folder: PathBuf,
-    pub(crate) stick: Option<PathBuf>,
+    /// Repositories on the sticks that are in.
+    pub(crate) sticks: watch::Receiver<Vec<PathBuf>>,
     pub(crate) image: Image,
     /// Whether there is a board whose light can tell.
     pub(crate) appliance: bool,
@@ -274,6 +275,14 @@ impl HubUpdates {
         } else {
             Err(UpdatesError("packs have too much to do already; ask again in a moment".to_owned()))
         }
+    }
+
+    /// A stick with updates was put in or pulled out; `false` when the loop has to be told again.
+    pub(crate) fn stick(&self, news: StickNews) -> bool {
+        self.updates.order(match news {
+            StickNews::In(folder) => Order::LookAt(Origin::Folder(folder)),
+            StickNews::Out(folder) => Order::Gone(Origin::Folder(folder)),
+        })
     }
 
     fn order(&self, order: Order) -> Result<(), UpdatesError> {
@@ -359,7 +368,7 @@ impl cairn_web::Updates for HubUpdates {
             unproven: status.unproven,
             packs: self.packs.status().into_iter().map(pack).collect(),
             network: self.place.image.url.is_some(),
-            stick: self.place.stick.is_some(),
+            stick: !self.place.sticks.borrow().is_empty(),
             wishes: UpdateWishes {
                 paused: status.wishes.paused,
                 metered: status.wishes.metered,
@@ -395,8 +404,8 @@ impl cairn_web::Updates for HubUpdates {
             }),
             UpdateAsk::LookAtUpload => Order::LookAt(Origin::Folder(self.incoming())),
             UpdateAsk::LookAtStick => {
-                let stick = self.place.stick.clone();
-                let none = || UpdatesError("no place for sticks is known".to_owned());
+                let stick = self.place.sticks.borrow().first().cloned();
+                let none = || UpdatesError("no stick with updates is in".to_owned());
                 Order::LookAt(Origin::Folder(stick.ok_or_else(none)?))
             }
             UpdateAsk::LookAtHub(address) => {

@@ -40,7 +40,7 @@ use crate::{
     outcome::{Code, Failure, while_doing},
     packs::HubShelf,
     provisioning::{self, DEFAULT_NAME, Finding, Provisioning},
-    serve,
+    serve, sticks,
     system::{self, Image},
     updates::{self, HubUpdates, Joint, Place, Proof},
     uplink::{DeviceClock, HubUplink},
@@ -95,7 +95,7 @@ pub(crate) fn main(data: PathBuf, arguments: RunArguments) -> Result<(), Failure
         listeners,
         log,
         image: Image::of(&arguments.system, arguments.appliance),
-        stick: arguments.system.stick,
+        stick: sticks::place(arguments.system.stick, arguments.appliance),
     };
     let embedding_model = arguments.embedding_model.unwrap_or_else(|| plan.folder.embedding_model());
     let report = confine(&plan.folder, &embedding_model, plan.stick.as_deref())?;
@@ -406,13 +406,19 @@ fn start_updates(
         folder: folder.clone(),
         client: Probing(client),
     };
-    let place = Place { folder, stick: plan.stick.clone(), image, appliance };
+    let sticks = watch::Sender::new(Vec::new());
+    let place = Place { folder, sticks: sticks.subscribe(), image, appliance };
     let updates = Arc::new(HubUpdates::new(place, Arc::clone(joint), updates, packs));
-    let tasks = vec![
+    let mut tasks = Vec::new();
+    if let Some(folder) = plan.stick.clone() {
+        let told = Arc::clone(&updates);
+        tasks.push(tokio::spawn(sticks::follow(folder, sticks, move |news| told.stick(news))));
+    }
+    tasks.extend([
         tokio::spawn(Arc::clone(&updates).follow()),
         tokio::spawn(proof.run()),
         tokio::spawn(tell_outcomes(outcomes, Arc::clone(uplink))),
-    ];
+    ]);
     Ok((updates, tasks))
 }
 

@@ -17,7 +17,7 @@ mod packs;
 #[path = "../running/mod.rs"]
 mod running;
 
-use std::{fs, process::Command, sync::atomic::Ordering::SeqCst};
+use std::{fs, path::PathBuf, process::Command, sync::atomic::Ordering::SeqCst};
 
 use cairn_slots::SlotId;
 use device::{BOARD, CHANGED, Machine, NOWHERE, RESTART, Workshop, ask, run, until_status, wishes};
@@ -147,22 +147,38 @@ async fn a_hub_is_updated_proves_itself_and_goes_back_from_what_is_unfit() {
     ask(&keeper, wishes(true)).await;
     until_status(&keeper, "the copy is made", |status| status["sharing"] == "ready").await;
     let stick = folder();
-    run(Command::new("cp")
-        .arg("-r")
-        .args([workshop.repository().join("metadata"), workshop.repository().join("targets")])
-        .arg(stick.path()));
-    for way in [json!({ "look_at_hub": hub.address().unwrap() }), json!("look_at_stick")] {
+    fs::create_dir_all(stick.path().join("sda1")).unwrap();
+    run(Command::new("cp").arg("-r").arg(workshop.repository()).arg(stick.path().join("sda1/cairn")));
+    // Each as `--stick` names it: nothing; where sticks appear; one of them.
+    let (stick_alone, in_its_place) = (stick.path().join("sda1/cairn"), stick.path().to_owned());
+    let at_hub = json!({ "look_at_hub": hub.address().unwrap() });
+    for (way, place) in [(Some(at_hub), None), (None, Some(&in_its_place)), (None, Some(&stick_alone))] {
         let other = Machine::new(&workshop, "1.0.0");
-        let (_, second) = other.start(folder(), None, Some(stick.path())).await;
+        let (_, second) = other.start(folder(), None, place.map(PathBuf::as_path)).await;
         let keeper = second.claim().await;
-        ask(&keeper, way.clone()).await;
+        if let Some(way) = &way {
+            ask(&keeper, way.clone()).await;
+        }
         let status =
             until_status(&keeper, "it is offered", |status| status["offer"]["version"] == "1.2.0").await;
         assert_eq!((&status["network"], &status["trouble"]), (&json!(false), &Value::Null), "{status}");
+        // Whoever brings it does not install it: a keeper does.
+        assert_eq!((&status["offer"]["by_hand"], &status["phase"]), (&json!(true), &json!("offered")));
+        assert_eq!(status["stick"], json!(place.is_some()), "{status}");
+        if place == Some(&in_its_place) {
+            let (away, sda1) = (folder(), stick.path().join("sda1"));
+            let pulled = away.path().join("sda1");
+            fs::rename(&sda1, &pulled).unwrap();
+            let gone = |status: &Value| status["offer"].is_null() && status["stick"] == false;
+            until_status(&keeper, "the stick is out", gone).await;
+            fs::rename(&pulled, &sda1).unwrap();
+            let back = |status: &Value| status["offer"]["version"] == "1.2.0" && status["stick"] == true;
+            until_status(&keeper, "the stick is in again", back).await;
+        }
         ask(&keeper, json!("now")).await;
         let (ended, _) = second.ended().await;
-        assert_eq!(ended.code(), Some(RESTART), "{way}");
-        assert!(other.holds("b", "1.2.0", NOWHERE) && other.boot().0.trial, "{way}");
+        assert_eq!(ended.code(), Some(RESTART), "{way:?}");
+        assert!(other.holds("b", "1.2.0", NOWHERE) && other.boot().0.trial, "{way:?}");
     }
 
     // Too many hubs have failed: the version is withdrawn, and a hub that was about to try it leaves it alone.

@@ -1,7 +1,12 @@
 //! Models and packs for the library from the same repository, as the keeper chooses them: fetched in the background, gone on with after a power
 //! cut, replaced by newer revisions, and the one before kept where the newer one is of no use.
 
-use std::{fs, path::PathBuf, sync::atomic::Ordering::SeqCst};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, chown},
+    path::{Path, PathBuf},
+    sync::atomic::Ordering::SeqCst,
+};
 
 use cairn_inference::{
     Family,
@@ -9,6 +14,7 @@ use cairn_inference::{
     synthetic::{self, Shape},
 };
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::{
     device::{Machine, Workshop, ask, run, until_status, wishes},
@@ -157,4 +163,97 @@ async fn models_and_packs_come_when_they_are_chosen_and_the_old_one_stays_until_
     ask(&keeper, json!({ "leave": { "kind": "content", "name": "wells" } })).await;
     until_status(&keeper, "it is left alone", |status| pack(status, "wells")["chosen"] == false).await;
     assert!(found(&keeper, "flooded+well").await.contains("Boil what comes"));
+
+    // A model that has not been here before and does not load: refused with the reason, and not offered to anybody.
+    workshop.add("add-model", "stranger", "stranger.gguf", &broken);
+    ask(&keeper, json!("look")).await;
+    until_status(&keeper, "it is offered", |status| pack(status, "stranger")["revision"] == 1).await;
+    ask(&keeper, choose("model", "stranger")).await;
+    let known = |status: &Value| pack(status, "stranger")["trouble"].is_string();
+    let status = until_status(&keeper, "it is refused", known).await;
+    let (why, stranger) = (pack(&status, "stranger")["trouble"].as_str().unwrap(), "models/stranger.gguf");
+    println!("{why}");
+    assert!(why.contains("blk.1.attn_") && pack(&status, "stranger")["installed"] == 0, "{status}");
+    assert!(!hub.folder.path().join(stranger).exists());
+    assert_eq!(models(&keeper).await.as_array().unwrap().len(), 1, "one model is offered");
+    assert_eq!(resting(), Vec::<PathBuf>::new());
+
+    // It passes on what is in place: the next hub has it from there, and hears of the rest that it is not to be had.
+    let fourth = model(4);
+    workshop.add("add-model", "helper", "helper.gguf", &fourth);
+    ask(&keeper, json!("look")).await;
+    installed(&keeper, "helper", 4).await;
+    ask(&keeper, wishes(true)).await;
+    until_status(&keeper, "the copy is made", |status| status["sharing"] == "ready").await;
+    let passed_on = fs::read_dir(hub.folder.path().join("hub/updates/mirror/targets")).unwrap();
+    let passed_on: Vec<PathBuf> = passed_on.flatten().map(|file| file.path()).collect();
+    assert_eq!(passed_on.len(), 1, "{passed_on:?}");
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    assert_eq!(inode(&passed_on[0]), inode(&place), "it takes room of its own");
+    let next = Machine::new(&workshop, "1.0.0");
+    let (_, other) = next.start(folder(), None, None).await;
+    let others = other.claim().await;
+    let carried = workshop.wire.carried.load(SeqCst);
+    ask(&others, json!({ "look_at_hub": hub.address().unwrap() })).await;
+    until_status(&others, "packs are offered", |status| pack(status, "helper")["revision"] == 4).await;
+    ask(&others, choose("model", "stranger")).await;
+    let status = until_status(&others, "it is not to be had there", known).await;
+    println!("{}", pack(&status, "stranger")["trouble"]);
+    ask(&others, json!({ "leave": { "kind": "model", "name": "stranger" } })).await;
+    ask(&others, choose("model", "helper")).await;
+    installed(&others, "helper", 4).await;
+    assert!(fs::read(other.folder.path().join("models/helper.gguf")).unwrap() == fourth);
+    assert_eq!(workshop.wire.carried.load(SeqCst), carried, "something came from the repository");
+    assert_eq!(others.post("/api/v1/models/helper/load", &Value::Null).await.status(), 204);
+    other.terminate();
+    other.ended().await;
+
+    // The power goes between the exchange of two models and loading: first of one that loads, then of one that does not. There is no
+    // repository when the hub is back.
+    hub.kill();
+    let (_, mut data) = hub.ended().await;
+    let offline = Some(NOWHERE_AT_ALL);
+    for (revision, bytes, stays) in [(5, model(5), true), (6, broken, false)] {
+        let place = data.path().join("models/helper.gguf");
+        let before = fs::read(&place).unwrap();
+        let owner = fs::metadata(&place).unwrap();
+        for (name, bytes) in [
+            (format!("models/incoming/pack-{revision}-helper.gguf"), &before),
+            ("models/helper.gguf".to_owned(), &bytes),
+            (
+                "hub/updates/pack-begun.json".to_owned(),
+                &on_its_way(revision, &bytes).to_string().into_bytes(),
+            ),
+        ] {
+            let path = data.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            chown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
+        }
+        let (_, hub) = machine.start(data, offline, None).await;
+        let keeper = hub.sign_in().await;
+        let incoming = hub.folder.path().join("models/incoming");
+        until("it is settled", async || {
+            (!hub.folder.path().join("hub/updates/pack-begun.json").exists()).then_some(())
+        })
+        .await;
+        assert_eq!(fs::read_dir(&incoming).unwrap().count(), 0);
+        assert!(
+            fs::read(&place).unwrap() == if stays { bytes } else { before },
+            "another model than expected"
+        );
+        let answer = keeper.post("/api/v1/models/helper/load", &Value::Null).await;
+        assert_eq!(answer.status(), 204, "after revision {revision} a model that works is in place");
+        hub.kill();
+        data = hub.ended().await.1;
+    }
+}
+
+/// A repository that is not there.
+const NOWHERE_AT_ALL: &str = "http://127.0.0.1:1";
+
+/// What a hub writes down when the way of the model `helper` begins.
+fn on_its_way(revision: u64, bytes: &[u8]) -> Value {
+    let sha256: [u8; 32] = Sha256::digest(bytes).into();
+    json!({ "model": true, "name": "helper", "revision": revision, "title": "", "memory": 0, "ending": "gguf",
+        "target": "targets/helper.gguf", "length": bytes.len(), "sha256": sha256 })
 }

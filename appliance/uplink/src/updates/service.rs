@@ -20,7 +20,7 @@ use super::{
     install::{Pace, Progress, install},
     mirror,
     outcomes::Outcomes,
-    packs::{Offers, Packs},
+    packs::{Offers, PackStatus, Packs},
     policy::{self, Situation, Step, Wishes},
 };
 
@@ -49,6 +49,8 @@ pub enum Order {
     Look,
     /// Look at another one, once.
     LookAt(Origin),
+    /// Nothing can be had from there any more.
+    Gone(Origin),
     /// What the supervisor says has changed.
     Heard,
 }
@@ -168,15 +170,23 @@ struct Loop {
     telling: watch::Sender<Status>,
     wishes: Wishes,
     now: bool,
+    /// When anything was looked at.
     looked: Option<Instant>,
+    /// When the repository on the network was: a stick that stays in puts no look at it off.
+    network_looked: Option<Instant>,
     failures: u32,
     failed: Instant,
     offer: Option<(Offer, Origin, Arc<dyn Transport>)>,
-    /// What can be passed on.
-    newest: Option<(Wanted, Arc<dyn Transport>)>,
+    /// What can be passed on, and where it is from.
+    newest: Option<(Wanted, Origin, Arc<dyn Transport>)>,
+    /// Where the packs are from that are offered.
+    packs_from: Option<(Origin, Arc<dyn Transport>)>,
     copying: Option<tokio::task::JoinHandle<Result<(), String>>>,
     sharing: Sharing,
     copied: Option<Instant>,
+    /// What the last copy is of.
+    passed: Vec<Wanted>,
+    packs_news: Option<watch::Receiver<Vec<PackStatus>>>,
     ready: Option<Version>,
     /// By the last look.
     withdrawn: Vec<Version>,
@@ -197,19 +207,24 @@ impl Drop for Loop {
 impl Loop {
     fn new(parts: Parts, telling: watch::Sender<Status>) -> Self {
         let wishes = read_wishes(&parts.folder);
+        let packs_news = parts.packs.as_ref().map(|packs| packs.follow());
         Self {
             parts,
             telling,
             wishes,
             now: false,
             looked: None,
+            network_looked: None,
             failures: 0,
             failed: Instant::now(),
             offer: None,
             newest: None,
+            packs_from: None,
             copying: None,
             sharing: Sharing::Off,
             copied: None,
+            passed: Vec::new(),
+            packs_news,
             ready: None,
             withdrawn: Vec::new(),
             trouble: None,
@@ -256,11 +271,22 @@ impl Loop {
                 None => std::future::pending().await,
             }
         };
+        // What can be passed on may be another then.
+        let packs = async {
+            let changed = match &mut self.packs_news {
+                Some(news) => news.changed().await.is_ok(),
+                None => false,
+            };
+            if !changed {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             order = orders.recv() => match order {
                 Some(order) => self.obey(order).await,
                 None => return false,
             },
+            () = packs => {}
             copied = copied => {
                 self.copying = None;
                 self.sharing = match copied {
@@ -290,20 +316,28 @@ impl Loop {
             self.copied = None;
             return;
         }
+        let lent = self.parts.packs.as_ref().map(|packs| packs.in_place()).unwrap_or_default();
+        let system = self.newest.as_ref().map(|(wanted, _, _)| wanted);
+        let all: Vec<Wanted> =
+            system.into_iter().chain(lent.iter().map(|pack| &pack.offered.wanted)).cloned().collect();
         let due = match self.sharing {
-            Sharing::Ready => false,
+            Sharing::Ready => all != self.passed,
             Sharing::Off | Sharing::Copying => true,
             Sharing::Failed(_) => self.copied.is_none_or(|begun| begun.elapsed() >= SHARE_AGAIN),
         };
-        if let Some((wanted, transport)) = self.newest.clone().filter(|_| due && self.copying.is_none()) {
-            let evidence = self.parts.folder.join(EVIDENCE);
-            self.copied = Some(Instant::now());
-            self.sharing = Sharing::Copying;
-            self.copying = Some(tokio::spawn(async move {
-                let kept = mirror::keep(&wanted, transport.as_ref(), &evidence, &mirror).await;
-                kept.map_err(|error| error.to_string())
-            }));
+        if !due || all.is_empty() || self.copying.is_some() {
+            return;
         }
+        let (evidence, newest, packs) =
+            (self.parts.folder.join(EVIDENCE), self.newest.clone(), self.parts.packs.clone());
+        self.copied = Some(Instant::now());
+        self.sharing = Sharing::Copying;
+        self.passed = all;
+        self.copying = Some(tokio::spawn(async move {
+            let system = newest.as_ref().map(|(wanted, _, transport)| (wanted, transport.as_ref()));
+            let lent = packs.as_deref().map(|packs| (packs, lent.as_slice()));
+            mirror::keep(system, lent, &evidence, &mirror).await.map_err(|error| error.to_string())
+        }));
     }
 
     fn known_bad(&self, version: Version) -> bool {
@@ -336,11 +370,14 @@ impl Loop {
     }
 
     fn situation(&self) -> Situation {
-        let offer =
-            self.offer.as_ref().map(|(offer, _, _)| (offer.listing.version, offer.turn.at(seconds())));
+        // What somebody brought waits for a keeper, who says so; it is in no rollout.
+        let offer = self.offer.as_ref().map(|(offer, origin, _)| {
+            let turn = if origin.by_hand() { Turn::Held } else { offer.turn.at(seconds()) };
+            (offer.listing.version, turn)
+        });
         // Without a repository on the network there is nothing to look at by oneself.
         let looked = if self.parts.repository.has_network() {
-            self.looked.map(|looked| looked.elapsed())
+            self.network_looked.map(|looked| looked.elapsed())
         } else {
             Some(Duration::ZERO)
         };
@@ -362,9 +399,13 @@ impl Loop {
         match looked {
             Ok(Found { offer, newest, withdrawn, packs, transport, unproven }) => {
                 self.looked = Some(Instant::now());
+                if origin == Origin::Network {
+                    self.network_looked = self.looked;
+                }
                 if let Some(told) = &self.parts.packs {
                     told.tell(Some(Offers { packs, transport: Arc::clone(&transport) }), self.wishes);
                 }
+                self.packs_from = Some((origin.clone(), Arc::clone(&transport)));
                 self.unproven = unproven;
                 let older = |offer: &Option<Offer>| {
                     let found = offer.as_ref().map(|offer| offer.listing.version);
@@ -374,15 +415,12 @@ impl Loop {
                 };
                 // What came by hand stays on offer while the network knows nothing newer.
                 if !older(&offer) {
-                    self.offer = offer.map(|offer| (offer, origin, Arc::clone(&transport)));
+                    self.offer = offer.map(|offer| (offer, origin.clone(), Arc::clone(&transport)));
                 }
                 if let Some(newest) = newest
-                    && self.newest.as_ref().is_none_or(|(known, _)| *known != newest)
+                    && self.newest.as_ref().is_none_or(|(known, _, _)| *known != newest)
                 {
-                    self.newest = Some((newest, transport));
-                    if self.sharing == Sharing::Ready {
-                        self.sharing = Sharing::Off;
-                    }
+                    self.newest = Some((newest, origin, transport));
                 }
                 // "Now" was about what there is, not about what may come one day.
                 self.failures = 0;
@@ -394,6 +432,21 @@ impl Loop {
                 self.now = false;
                 self.fails(error);
             }
+        }
+    }
+
+    /// Offers nothing any more that is to be had from there only. What was written or copied already stays.
+    fn gone(&mut self, origin: &Origin) {
+        let offer = self.offer.take_if(|(_, from, _)| from == origin).is_some();
+        let newest = self.newest.take_if(|(_, from, _)| from == origin).is_some();
+        let packs = self.packs_from.take_if(|(from, _)| from == origin);
+        if let (Some(told), Some((_, transport))) = (&self.parts.packs, &packs) {
+            let transport = Arc::clone(transport);
+            told.tell(Some(Offers { packs: Vec::new(), transport }), self.wishes);
+        }
+        if offer || newest || packs.is_some() {
+            // Perhaps the network has the same.
+            self.network_looked = None;
         }
     }
 
@@ -464,6 +517,7 @@ impl Loop {
             }
             Order::Look => self.look(Origin::Network).await,
             Order::LookAt(origin) => self.look(origin).await,
+            Order::Gone(origin) => self.gone(&origin),
             Order::Heard => {}
             Order::Wish(wishes) => match keep_wishes(&self.parts.folder, wishes) {
                 Ok(()) => {

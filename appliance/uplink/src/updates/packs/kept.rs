@@ -6,10 +6,12 @@ use cairn_slots::durable::{self, Files, Folder};
 use cairn_sync::{ChangeId, RecordId};
 use serde::{Deserialize, Serialize};
 
-use super::{PackKind, PackName};
+use super::{Offered, PackKind, PackName, Wanted};
 
 /// The file, in the folder of updates.
 const FILE: &str = "packs.json";
+/// The file that says what is on its way.
+const BEGUN: &str = "pack-begun.json";
 
 /// What is kept of a pack that was chosen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,39 @@ pub(super) struct Kept {
     folder: Folder,
     /// By `kind/name`.
     packs: BTreeMap<String, Held>,
+    begun: Option<Offered>,
+}
+
+/// What is written of [`Kept::begun`].
+#[derive(Serialize, Deserialize)]
+struct Begun {
+    model: bool,
+    name: String,
+    revision: u64,
+    title: String,
+    memory: u64,
+    ending: String,
+    target: String,
+    length: u64,
+    sha256: [u8; 32],
+}
+
+impl From<&Offered> for Begun {
+    fn from(offered: &Offered) -> Self {
+        let Offered { pack, revision, title, memory, wanted, ending } = offered.clone();
+        let model = pack.kind == PackKind::Model;
+        let Wanted { target, length, sha256 } = wanted;
+        Self { model, name: pack.name, revision, title, memory, ending, target, length, sha256 }
+    }
+}
+
+impl From<Begun> for Offered {
+    fn from(begun: Begun) -> Self {
+        let Begun { model, name, revision, title, memory, ending, target, length, sha256 } = begun;
+        let kind = if model { PackKind::Model } else { PackKind::Content };
+        let wanted = Wanted { target, length, sha256 };
+        Self { pack: PackName { kind, name }, revision, title, memory, wanted, ending }
+    }
 }
 
 fn key(pack: &PackName) -> String {
@@ -54,7 +89,34 @@ impl Kept {
             tracing::warn!(error, "which packs were chosen cannot be read");
             BTreeMap::new()
         });
-        Self { folder, packs }
+        let read = folder.read(BEGUN).ok().flatten();
+        let begun = read.and_then(|bytes| serde_json::from_slice::<Begun>(&bytes).ok()).map(Offered::from);
+        // The names were checked before they were written; they are a file's all the same.
+        let begun = begun.filter(|begun| super::plain(&begun.pack.name, &begun.ending));
+        Self { folder, packs, begun }
+    }
+
+    /// A pack whose way here was begun and is not known to have ended: after a power cut it may stand where it belongs without having been
+    /// seen to work.
+    pub(super) const fn begun(&self) -> Option<&Offered> {
+        self.begun.as_ref()
+    }
+
+    /// The way of a pack begins, or has ended.
+    pub(super) fn begin(&mut self, offered: Option<&Offered>) -> io::Result<()> {
+        if self.begun.as_ref() == offered {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.folder.0)?;
+        match offered {
+            Some(offered) => {
+                durable::replace(&self.folder, BEGUN, &serde_json::to_vec(&Begun::from(offered))?)?;
+            }
+            // Where it comes back after a power cut, what was begun is looked at once more and found to be done.
+            None => std::fs::remove_file(self.folder.0.join(BEGUN))?,
+        }
+        self.begun = offered.cloned();
+        Ok(())
     }
 
     /// What is kept of a pack that was chosen.

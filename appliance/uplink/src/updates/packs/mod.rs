@@ -7,7 +7,7 @@
 mod kept;
 mod work;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use cairn_sync::RecordId;
 pub use cairn_trust::PackKind;
@@ -93,15 +93,27 @@ pub trait Shelf: Send + Sync {
     /// Where a pack's file rests until it is put in place, on the same file system.
     fn resting(&self, pack: &Offered) -> PathBuf;
 
-    /// Undoes what a power cut left half done in [`Self::put`].
-    fn settle(&self, pack: &Offered) -> BoxFuture<'_, Result<(), PutError>>;
+    /// Undoes what a power cut left half done in [`Self::put`]. Gives whether the whole file is here, at rest or in its place already.
+    fn settle(&self, pack: &Offered) -> BoxFuture<'_, Result<bool, PutError>>;
 
     /// Puts the whole, verified file in place. When this returns, the new one has loaded and the one before is gone; or the one before is
-    /// in its place, as it was. Gives the record that stands for it, where there is one.
+    /// in its place, as it was, or nothing where there was none. Gives the record that stands for it, where there is one.
     fn put(&self, pack: &Offered, held: &Held) -> BoxFuture<'_, Result<Option<RecordId>, PutError>>;
+
+    /// Lets the file of a pack that is in place stand at `to` as well, on the same file system: as another name of it, or as a copy.
+    fn lend(&self, pack: &InPlace, to: PathBuf) -> BoxFuture<'_, io::Result<()>>;
 
     /// Free space, in bytes, where it is known.
     fn room(&self) -> Option<u64>;
+}
+
+/// A pack whose newest revision is in place here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InPlace {
+    /// What the repository says of it.
+    pub offered: Offered,
+    /// The record that stands for it.
+    pub record: Option<RecordId>,
 }
 
 /// How a pack is, for the page.
@@ -113,6 +125,8 @@ pub struct PackStatus {
     pub chosen: bool,
     /// The revision that is in place; 0 for none.
     pub installed: u64,
+    /// The record that stands for it.
+    pub record: Option<RecordId>,
     /// Bytes that have come of the revision that is being fetched.
     pub coming: Option<u64>,
     /// Why it is not in place.
@@ -174,6 +188,24 @@ mod tests {
         assert_eq!(next(&newer, &Kept::open(folder.path()), free), Some(&newer[0]), "after a restart too");
         kept.choose(&packs[1].pack, ChangeId::from_bytes([2; 16])).unwrap();
         assert_eq!(next(&packs, &kept, free), Some(&packs[1]), "the keeper says: try again");
+    }
+
+    #[test]
+    fn what_was_begun_is_known_after_a_power_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = Kept::open(folder.path());
+        let (one, other) = (offered("a", 1), offered("b", 3));
+        assert_eq!(kept.begun(), None);
+        kept.begin(None).unwrap();
+        for begun in [&one, &other] {
+            kept.begin(Some(begun)).unwrap();
+            assert_eq!(Kept::open(folder.path()).begun(), Some(begun));
+        }
+        kept.begin(None).unwrap();
+        assert_eq!((kept.begun(), Kept::open(folder.path()).begun()), (None, None));
+        // A file of ours that somebody has changed leads out of no folder.
+        kept.begin(Some(&offered("../../a", 1))).unwrap();
+        assert_eq!(Kept::open(folder.path()).begun(), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The loop: takes what is offered and what the keeper chooses, and brings one pack at a time.
 
 use std::{
-    path::Path,
+    io,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +16,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Held, Offered, Offers, PackKind, PackName, PackStatus, PutError, Shelf, kept::Kept, next};
+use super::{
+    Held, InPlace, Offered, Offers, PackKind, PackName, PackStatus, PutError, Shelf, kept::Kept, next,
+};
 use crate::updates::{
     fetch::Transport,
     files,
@@ -89,10 +92,41 @@ impl Packs {
     }
 }
 
+impl Packs {
+    /// What can be passed on: the packs whose newest revision is in place here.
+    #[must_use]
+    pub fn in_place(&self) -> Vec<InPlace> {
+        let status = self.status.borrow();
+        let here = status.iter().filter(|pack| pack.installed == pack.offered.revision);
+        here.map(|pack| InPlace { offered: pack.offered.clone(), record: pack.record }).collect()
+    }
+
+    /// Lets the file of one stand at `to` as well.
+    ///
+    /// # Errors
+    /// What the system reports; nothing of use is at `to` then.
+    pub async fn lend(&self, pack: &InPlace, to: PathBuf) -> io::Result<()> {
+        self.shelf.lend(pack, to).await
+    }
+
+    /// Follows how packs are.
+    pub(crate) fn follow(&self) -> watch::Receiver<Vec<PackStatus>> {
+        self.status.clone()
+    }
+}
+
+/// How the way of a pack ended well.
+enum Came {
+    /// It is in place, with the record that stands for it.
+    InPlace(Option<RecordId>),
+    /// Nothing that could be put in place was left by an earlier run.
+    Nothing,
+}
+
 /// A pack on its way.
 struct Bringing {
     offered: Offered,
-    task: JoinHandle<Result<Option<RecordId>, PutError>>,
+    task: JoinHandle<Result<Came, PutError>>,
     /// It is being put in place: not to be stopped half way.
     putting: Arc<AtomicBool>,
 }
@@ -129,12 +163,19 @@ impl Work {
             let packs = offers.as_ref().map(|offers| offers.packs.as_slice()).unwrap_or_default();
             let still = policy::backoff(self.failures).saturating_sub(self.failed.elapsed());
             let next = next(packs, &self.kept, wishes);
-            if let (None, Some(next), Some(offers), true) = (&self.bringing, next, &offers, still.is_zero()) {
-                self.bring(next.clone(), Arc::clone(&offers.transport));
+            if self.bringing.is_none() && still.is_zero() {
+                match (next, &offers) {
+                    (Some(next), Some(offers)) => {
+                        self.bring(next.clone(), Some(Arc::clone(&offers.transport)))
+                    }
+                    // Before anything was looked at: what a power cut left half done must not wait for a repository.
+                    _ => self.go_on(),
+                }
             }
             self.tell(packs);
             // What waits only for the end of a pause after a failure.
-            let wait = if next.is_some() && self.bringing.is_none() { still } else { policy::LONGEST_WAIT };
+            let waits = (next.is_some() || self.kept.begun().is_some()) && self.bringing.is_none();
+            let wait = if waits { still } else { policy::LONGEST_WAIT };
             let brought = async {
                 match &mut self.bringing {
                     Some(bringing) => (&mut bringing.task).await,
@@ -172,6 +213,9 @@ impl Work {
             }
         }
         let kept = if chosen { self.kept.choose(&pack, ChangeId::new()) } else { self.kept.leave(&pack) };
+        if !chosen && self.bringing.is_none() && self.kept.begun().is_some_and(|begun| begun.pack == pack) {
+            self.ended();
+        }
         if let Err(error) = kept {
             self.trouble = Some((pack, format!("the choice could not be kept: {error}")));
         } else {
@@ -180,43 +224,75 @@ impl Work {
         }
     }
 
-    fn bring(&mut self, offered: Offered, transport: Arc<dyn Transport>) {
+    /// Goes on with what an earlier run had begun, as far as that needs no repository.
+    fn go_on(&mut self) {
+        match self.kept.begun().cloned() {
+            Some(begun) if self.kept.held(&begun.pack).is_some() => self.bring(begun, None),
+            Some(_) => self.ended(),
+            None => {}
+        }
+    }
+
+    fn bring(&mut self, offered: Offered, transport: Option<Arc<dyn Transport>>) {
         let Some(held) = self.kept.held(&offered.pack).cloned() else { return };
+        if let Err(error) = self.kept.begin(Some(&offered)) {
+            return self.fails(offered.pack, format!("it could not be written down: {error}"));
+        }
         let (shelf, putting) = (Arc::clone(&self.shelf), Arc::new(AtomicBool::new(false)));
         let (wanted, begun) = (offered.clone(), Arc::clone(&putting));
         let task =
             tokio::spawn(
-                async move { bring(shelf.as_ref(), &wanted, &held, transport.as_ref(), &begun).await },
+                async move { bring(shelf.as_ref(), &wanted, &held, transport.as_deref(), &begun).await },
             );
         self.bringing = Some(Bringing { offered, task, putting });
     }
 
-    fn came(&mut self, outcome: Result<Option<RecordId>, PutError>) {
+    fn ended(&mut self) {
+        if let Err(error) = self.kept.begin(None) {
+            tracing::warn!(%error, "that a pack's way ended could not be written down");
+            self.failures = self.failures.saturating_add(1);
+            self.failed = Instant::now();
+        }
+    }
+
+    fn fails(&mut self, pack: PackName, trouble: String) {
+        self.failures = self.failures.saturating_add(1);
+        self.failed = Instant::now();
+        self.trouble = Some((pack, trouble));
+    }
+
+    fn came(&mut self, outcome: Result<Came, PutError>) {
         let Some(Bringing { offered, .. }) = self.bringing.take() else { return };
         let Offered { pack, revision, .. } = offered;
         let kept = match &outcome {
-            Ok(record) => {
+            Ok(Came::InPlace(record)) => {
                 tracing::info!(name = pack.name, revision, "a pack is in place");
                 self.kept.installed(&pack, revision, *record)
             }
+            Ok(Came::Nothing) => Ok(()),
             Err(PutError::Refused(_)) => self.kept.refused(&pack, revision),
             Err(PutError::Later(_)) => Ok(()),
         };
         let refused = matches!(outcome, Err(PutError::Refused(_)));
+        let over = kept.is_ok() && !matches!(outcome, Err(PutError::Later(_)));
         let trouble = match (outcome, kept) {
             (Ok(_), Ok(())) => {
                 self.failures = 0;
                 self.trouble.take_if(|(of, _)| *of == pack);
-                return;
+                return self.ended();
             }
             (Err(error), _) => error.to_string(),
             (Ok(_), Err(error)) => format!("it could not be written down: {error}"),
         };
         tracing::warn!(name = pack.name, revision, trouble, "a pack is not in place");
-        // What was refused is not tried again by itself: nothing has to wait for it.
-        self.failures = if refused { 0 } else { self.failures.saturating_add(1) };
-        self.failed = Instant::now();
-        self.trouble = Some((pack, trouble));
+        self.fails(pack, trouble);
+        if refused {
+            // It is not tried again by itself: nothing has to wait for it.
+            self.failures = 0;
+        }
+        if over {
+            self.ended();
+        }
     }
 
     fn tell(&self, packs: &[Offered]) {
@@ -228,6 +304,7 @@ impl Work {
                 offered: offered.clone(),
                 chosen: held.is_some(),
                 installed: held.map_or(0, |held| held.installed),
+                record: held.and_then(|held| held.record),
                 coming: coming.map(|_| 0),
                 trouble: trouble.map(|(_, why)| why.clone()),
             }
@@ -236,18 +313,17 @@ impl Work {
     }
 }
 
-/// Fetches a pack, unless a whole one is there from before, and has it put in place.
+/// Fetches a pack, unless a whole one is there from before, and has it put in place. Without a transport only what is there is.
 async fn bring(
     shelf: &dyn Shelf,
     offered: &Offered,
     held: &Held,
-    transport: &dyn Transport,
+    transport: Option<&dyn Transport>,
     putting: &AtomicBool,
-) -> Result<Option<RecordId>, PutError> {
-    shelf.settle(offered).await?;
+) -> Result<Came, PutError> {
     let place = shelf.resting(offered);
-    let later = |error: files::FileError| PutError::Later(error.to_string());
-    if !tokio::task::block_in_place(|| files::is(&offered.wanted, &place)).map_err(later)? {
+    if !shelf.settle(offered).await? {
+        let Some(transport) = transport else { return Ok(Came::Nothing) };
         let come = std::fs::metadata(files::part(&place)).map_or(0, |part| part.len());
         // A content pack is copied among the files of documents.
         let copies = if offered.pack.kind == PackKind::Content { 2 } else { 1 };
@@ -255,7 +331,8 @@ async fn bring(
         if let Some(room) = shelf.room().filter(|room| *room < needed) {
             return Err(PutError::Later(format!("it needs {needed} bytes on the disk and {room} are free")));
         }
-        files::fetch(&offered.wanted, transport, &place).await.map_err(later)?;
+        let fetched = files::fetch(&offered.wanted, transport, &place).await;
+        fetched.map_err(|error| PutError::Later(error.to_string()))?;
     }
     putting.store(true, Ordering::Relaxed);
     let put = shelf.put(offered, held).await;
@@ -265,5 +342,5 @@ async fn bring(
     {
         tracing::warn!(%error, path = %place.display(), "a pack's file could not be removed");
     }
-    put
+    put.map(Came::InPlace)
 }

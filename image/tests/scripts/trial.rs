@@ -1,11 +1,8 @@
 //! What the card's own `trial` script decides about a new system that has not proved itself: the script as it stands on the card, with its
 //! paths in a folder and a `systemctl` that only writes down what it is asked. Its limits are compared with those that it stands behind.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
-
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -13,9 +10,7 @@ use std::{
 
 use cairn_slots::{SlotId, health::Probe, record::Record};
 
-fn on_the_card(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs").join(path)).unwrap()
-}
+use crate::{on_the_card, program};
 
 /// A system on trial, or not, in a folder.
 struct Trial {
@@ -47,15 +42,9 @@ impl Trial {
 
     /// What systemd does with the first, gentle request.
     fn obeying(&self, obeys: bool) {
-        let path = self.path("bin/systemctl");
-        let told = self.path("told");
-        let text = format!(
-            "#!/bin/sh\necho \"$*\" >> {}\n[ {} = 1 ] || [ \"$1\" = reboot ]\n",
-            told.display(),
-            u8::from(obeys)
-        );
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let (told, obeys) = (self.path("told"), u8::from(obeys));
+        let text = format!("echo \"$*\" >> {}\n[ {obeys} = 1 ] || [ \"$1\" = reboot ]", told.display());
+        program(&self.path("bin/systemctl"), &text);
     }
 
     fn record(&self, record: &Record) {
