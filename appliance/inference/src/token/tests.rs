@@ -158,12 +158,12 @@ fn what_is_wrong_with_a_tokenizer_is_told() {
         change(Family::Llama, "model", Some(Value::Text("rwkv".into())))
             .contains("\"rwkv\" is not supported")
     );
-    assert!(change(Family::Llama, "tokens", Some(Value::Texts(vec![]))).contains("lacks a tokenizer"));
+    assert!(change(Family::Llama, "tokens", Some(Value::Texts(Texts::default()))).contains("lacks a tokenizer"));
     assert!(change(Family::Llama, "merges", None).contains("merges"));
     assert!(
-        change(Family::Llama, "merges", Some(Value::Texts(vec!["nothing".into()]))).contains("not a pair")
+        change(Family::Llama, "merges", Some(Value::Texts(["nothing"].iter().collect()))).contains("not a pair")
     );
-    assert!(!change(Family::Llama, "merges", Some(Value::Texts(vec!["zzz qqq".into()]))).is_empty());
+    assert!(!change(Family::Llama, "merges", Some(Value::Texts(["zzz qqq"].iter().collect()))).is_empty());
     assert!(change(Family::Llama, "pre", Some(Value::Text("new".into()))).contains("pre-tokenizer \"new\""));
     assert!(change(Family::Llama, "eos_token_id", Some(Value::Int(-1))).contains("eos_token_id"));
     assert!(change(Family::Llama, "token_type", Some(Value::Ints(vec![1]))).contains("token types"));
