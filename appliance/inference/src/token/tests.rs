@@ -158,10 +158,13 @@ fn what_is_wrong_with_a_tokenizer_is_told() {
         change(Family::Llama, "model", Some(Value::Text("rwkv".into())))
             .contains("\"rwkv\" is not supported")
     );
-    assert!(change(Family::Llama, "tokens", Some(Value::Texts(Texts::default()))).contains("lacks a tokenizer"));
+    assert!(
+        change(Family::Llama, "tokens", Some(Value::Texts(Texts::default()))).contains("lacks a tokenizer")
+    );
     assert!(change(Family::Llama, "merges", None).contains("merges"));
     assert!(
-        change(Family::Llama, "merges", Some(Value::Texts(["nothing"].iter().collect()))).contains("not a pair")
+        change(Family::Llama, "merges", Some(Value::Texts(["nothing"].iter().collect())))
+            .contains("not a pair")
     );
     assert!(!change(Family::Llama, "merges", Some(Value::Texts(["zzz qqq"].iter().collect()))).is_empty());
     assert!(change(Family::Llama, "pre", Some(Value::Text("new".into()))).contains("pre-tokenizer \"new\""));
