@@ -38,6 +38,8 @@ const EXPLAINED: &[(&str, &str)] = &[
         "U-Boot looks for an EFI system first; there is none",
     ),
     ("Loading Boot0000 'virtio 0' failed", "the same"),
+    ("Loading Boot0000 'usb 0' failed", "the same, with a stick in"),
+    ("Loading Boot0001 'virtio 0' failed", "the same, with a stick in"),
     ("EFI boot manager: Cannot load any image", "the same"),
     ("Boot failed (err=-14)", "the same"),
     ("fatal: no kernel available", "U-Boot asks QEMU for a kernel before it looks at the card"),

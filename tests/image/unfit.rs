@@ -171,7 +171,7 @@ async fn one_whose_supervisor_crashes_goes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_cannot_open_its_records_goes_back() {
     let unfit = |version: &str| System::with_fault("database-refuses", version);
-    comes_back("database-refuses", unfit, Some("database"), "cannot be opened", 12.0).await;
+    comes_back("database-refuses", unfit, Some("database"), "takes no writes", 12.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
