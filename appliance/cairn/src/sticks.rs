@@ -141,7 +141,7 @@ mod tests {
         };
         let story = async {
             let told = following.wait_for(|found| !found.is_empty()).await.unwrap().clone();
-            assert_eq!(told, [stick.clone()]);
+            assert_eq!(told, std::slice::from_ref(&stick));
             std::fs::remove_dir_all(&stick).unwrap();
             following.wait_for(Vec::is_empty).await.unwrap();
         };

@@ -68,7 +68,7 @@ impl Block {
                 let Some(high) = high else { return };
                 for (run, codes) in into.codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
                     for (codes, bits) in codes.as_chunks_mut().0.iter_mut().zip(high) {
-                        let bits = u64::from_le_bytes(*bits) >> run & EACH;
+                        let bits = (u64::from_le_bytes(*bits) >> run) & EACH;
                         *codes = (u64::from_le_bytes(*codes) | bits << 4).to_le_bytes();
                     }
                 }
@@ -140,16 +140,16 @@ fn nibbles<const N: usize>(bytes: &[u8], codes: &mut [u8]) {
     let slots = low.as_chunks_mut().0.iter_mut().zip(high.as_chunks_mut().0);
     for (bytes, (low, high)) in bytes.as_chunks().0.iter().zip(slots) {
         let bytes = u64::from_le_bytes(*bytes);
-        *low = (bytes & EACH * 15).to_le_bytes();
-        *high = (bytes >> 4 & EACH * 15).to_le_bytes();
+        *low = (bytes & (EACH * 15)).to_le_bytes();
+        *high = ((bytes >> 4) & (EACH * 15)).to_le_bytes();
     }
 }
 
 /// Bit `i` of `bits` as bit 4 of byte `i`.
 fn fifth_bits(bits: u8) -> u64 {
     // Byte `i` keeps bit `i` alone; what is not zero there carries into bit 7, never beyond.
-    let kept = u64::from(bits) * EACH & 0x8040_2010_0804_0201;
-    (kept + EACH * 0x7f) >> 3 & EACH * 0x10
+    let kept = (u64::from(bits) * EACH) & 0x8040_2010_0804_0201;
+    ((kept + EACH * 0x7f) >> 3) & (EACH * 0x10)
 }
 
 /// The eight 6-bit scales and eight 6-bit minimums that Q4_K and Q5_K keep in twelve bytes.
