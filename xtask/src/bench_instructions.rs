@@ -28,16 +28,17 @@ const PROCESSORS: [(&str, &str, &str); 2] = [
 /// Shapes and quantizations.
 const FILES: [(&str, &str); 3] =
     [("SmolLM2-360M", "Q8_0"), ("SmolLM2-360M", "Q4_0"), ("Qwen2.5-0.5B", "Q4_K")];
-/// What is counted, in this order: the second one starts where the first one ended. Few tokens: emulation runs some hundred million
-/// instructions a second, and as many are in one token. A prompt of 32 fills every panel.
+/// What is counted, in this order: the second one starts where the first one ended. Few tokens: they are
+/// emulated, and a token is hundreds of millions of instructions. A prompt of 32 fills every panel.
 const FIGURES: [(&str, usize, usize); 2] = [("prefill", 0, 32), ("decode", 32, 2)];
 /// Versions of QEMU's plugin interface that may be asked for, oldest first.
 const INTERFACES: std::ops::RangeInclusive<u32> = 1..=6;
 
 /// Builds both engines for the boards, and counts. Gives a table.
 pub(crate) fn run() -> Result<String> {
-    packages::install(packages::CROSS)?;
-    packages::install(packages::CROSS_TEST)?;
+    for needed in [packages::RUN, packages::CROSS, packages::CROSS_TEST] {
+        packages::install(needed)?;
+    }
     let folder = target().join("instructions");
     fs::create_dir_all(&folder)?;
     let plugin = plugin(&folder)?;
@@ -123,9 +124,6 @@ fn llama(folder: &Path, sources: &Path, architecture: &str) -> Result<PathBuf> {
     let build = |architecture: &str| folder.join(format!("llama-{architecture}"));
     let (own, common) = (build(architecture), build(BASELINE));
     let worker = own.join("worker");
-    if worker.exists() {
-        return Ok(worker);
-    }
     compile(sources, &common, BASELINE, "llama")?;
     compile(sources, &own, architecture, "ggml-cpu")?;
     let object = own.join("worker.o");

@@ -101,7 +101,7 @@ fn compare(words: &[&str]) {
     let me = std::env::current_exe().unwrap();
     std::fs::create_dir_all(&folder).unwrap();
     println!(
-        "{threads} threads, kernels `{}`, medians of {rounds} rounds in turn, one of `candle-transformers`. Weights are random.\n",
+        "{threads} threads, kernels `{}`, medians of {rounds} rounds in turn, one of `candle-transformers` but for loads. Weights are random.\n",
         cairn_kernels::Isa::best()
     );
     println!("| file | figure | ours | llama.cpp | Candle | ours ÷ llama.cpp |\n|---|---|---|---|---|---|");

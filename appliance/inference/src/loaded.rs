@@ -41,7 +41,6 @@ impl Loaded {
         let template = ChatTemplate::from_gguf(header, family, &tokenizer)?;
         // What is not needed any more makes room for the weights.
         source.header.metadata.retain(|key, _| !key.starts_with("tokenizer."));
-        cairn_kernels::release_free_memory();
         let model = model::load(&source, context, compute)?;
         if tokenizer.vocabulary.len() > model.config.vocabulary {
             return Err(ModelError::Mismatch {

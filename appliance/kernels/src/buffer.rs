@@ -25,16 +25,6 @@ pub(crate) enum Use {
     Growing,
 }
 
-/// Gives freed small allocations back to the system, which the C library otherwise keeps for later ones: worth its milliseconds after
-/// work that leaves megabytes of them, such as building a tokenizer. Nothing where the C library has no such function.
-pub fn release_free_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it may be called at any time; it touches free memory only.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// An owned byte buffer, zeroed, aligned to [`ALIGNMENT`].
 pub(crate) struct Buffer {
     start: NonNull<u8>,

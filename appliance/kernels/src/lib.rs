@@ -43,7 +43,7 @@ pub use activations::{Activations, MAX_ACTIVATION_ROWS};
 pub use arena::Arena;
 pub use attention::cache::{KvCache, KvFormat, KvShape, MAX_KV_HEADS, MAX_LAYERS, MAX_POSITIONS};
 pub use attention::{AttentionOptions, AttentionScratch, MAX_HEAD_DIM, Mask, Sequence};
-pub use buffer::{ALIGNMENT, release_free_memory};
+pub use buffer::ALIGNMENT;
 pub use compute::{Compute, Gate, MAX_PRODUCTS, Product, Write};
 pub use error::KernelError;
 pub use format::{Format, MAX_COLS, MAX_ROWS, RawTensor};

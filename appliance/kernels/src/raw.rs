@@ -132,8 +132,8 @@ fn six_bits(codes: &mut [u8; 128], low: &[u8; 64], high: &[u8; 32]) {
     }
 }
 
-/// Low nibbles first, then high nibbles: `codes[i]` and `codes[i + N]`. Eight codes at a time; of single ones the compiler makes
-/// code that takes three times as long.
+/// Low nibbles first, then high nibbles: `codes[i]` and `codes[i + N]`. Eight codes at a time; of
+/// single ones the compiler makes code that takes two to three times as long (`kernel_bench`, *pack*).
 fn nibbles<const N: usize>(bytes: &[u8], codes: &mut [u8]) {
     let Some((low, rest)) = codes.split_first_chunk_mut::<N>() else { return };
     let Some(high) = rest.first_chunk_mut::<N>() else { return };
