@@ -16,6 +16,7 @@ mod session;
 mod stick;
 mod unfit;
 mod update;
+mod wifi;
 mod writes;
 
 use cairn_slots::{

@@ -1,9 +1,9 @@
 //! `cargo xtask test-image`: the tests that boot a card. Apart from `cargo xtask test`, because a release build for another
 //! processor comes before them.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     releases::{Releases, Unfit},
     setup, step,
     test::cargo,
+    workspace::root,
 };
 
 /// Arguments of `cargo xtask test-image`.
@@ -37,6 +38,16 @@ pub(crate) fn run(args: &TestImageArgs) -> Result<()> {
     let mut tests = cargo("nextest");
     // The whole workspace, so that what `cargo xtask test` has compiled fits.
     tests.args(["run", "--workspace", "--test", "image", "--ignore-default-filter"]);
+    // Each in a network of its own, so that as many run at once as there are cores.
+    tests.env(format!("CARGO_TARGET_{}_RUNNER", host()?), root().join("tests/image/own-network"));
     releases.tell(tests.args(&args.filter));
     step::show("Booting the card", &mut tests)
+}
+
+/// What this computer is called in the names of cargo's variables.
+fn host() -> Result<String> {
+    let told = Command::new("rustc").arg("-vV").current_dir(root()).output().context("rustc cannot be started")?;
+    let told = String::from_utf8(told.stdout)?;
+    let host = told.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc does not say what it runs on")?;
+    Ok(host.to_uppercase().replace('-', "_"))
 }
