@@ -1,22 +1,37 @@
 # Chooses the slot. The same decisions as BootState::boot in appliance/slots/src/boot_control/state.rs, in U-Boot's words;
 # tests/image runs both on the same states. @RAM@ and @CONSOLE@ are filled in by the image builder from hardware/<board>/board.toml.
 #
-# Where things go in memory: scratch at 64 MiB, initramfs at 96, the kernel in its gzip file at 128, from where it is unpacked to 2.
+# Where things go in memory: scratch at 64 MiB, initramfs at 96, the kernel in its gzip file at 160, from where it is unpacked to 2. At 128 QEMU's
+# Raspberry Pi has the device tree; the firmware of a real one has it above all of these.
 setexpr kernel_at @RAM@ + 200000
 setexpr m @RAM@ + 4000000
 setexpr initrd_at @RAM@ + 6000000
-setexpr packed_at @RAM@ + 8000000
+setexpr packed_at @RAM@ + a000000
 
-# Scratch: the magic at m, a checksum at t, the copies of the boot state at c1 and c2.
+# Scratch: the magic at m, a checksum as U-Boot stores it at t (bytes t to t3) and as the boot state has it, lowest byte first, at v (v to v3), the
+# copies of the boot state at c1 and c2.
 setexpr t ${m} + 40
+setexpr t1 ${t} + 1
+setexpr t2 ${t} + 2
+setexpr t3 ${t} + 3
+setexpr v ${m} + 60
+setexpr v1 ${v} + 1
+setexpr v2 ${v} + 2
+setexpr v3 ${v} + 3
 setexpr c1 ${m} + 200
 setexpr c2 ${m} + 400
 mw.l ${m} 52494143
 setexpr p ${m} + 4
 mw.l ${p} 3142414e
 
-# Whether the copy at ${a} is whole: the magic, and the checksum, which U-Boot stores with its highest byte first.
-setenv check 'setenv ok 0; if cmp.l ${a} ${m} 2; then crc32 ${a} 1fc ${t}; setexpr p ${a} + 1fc; setexpr q ${t} + 3; if cmp.b ${p} ${q} 1; then setexpr p ${p} + 1; setexpr q ${q} - 1; if cmp.b ${p} ${q} 1; then setexpr p ${p} + 1; setexpr q ${q} - 1; if cmp.b ${p} ${q} 1; then setexpr p ${p} + 1; setexpr q ${q} - 1; if cmp.b ${p} ${q} 1; then setenv ok 1; setexpr p ${a} + 8; setexpr.l generation *${p}; fi; fi; fi; fi; fi'
+# Builds of U-Boot differ in which byte of a checksum they store first (Debian's for QEMU the highest, for the Pi 3 the lowest): the magic's is known.
+crc32 ${m} 8 ${t}
+mw.l ${v} d3ca46e1
+if cmp.l ${t} ${v} 1; then setenv sum 'crc32 ${a} 1fc ${t}; cp.b ${t} ${v} 4'
+else setenv sum 'crc32 ${a} 1fc ${t}; cp.b ${t3} ${v} 1; cp.b ${t2} ${v1} 1; cp.b ${t1} ${v2} 1; cp.b ${t} ${v3} 1'; fi
+
+# Whether the copy at ${a} is whole: the magic, and the checksum.
+setenv check 'setenv ok 0; if cmp.l ${a} ${m} 2; then run sum; setexpr p ${a} + 1fc; if cmp.b ${v} ${p} 4; then setenv ok 1; setexpr p ${a} + 8; setexpr.l generation *${p}; fi; fi'
 
 ${devtype} dev ${devnum}
 setenv first 0
@@ -49,19 +64,9 @@ if test -n "${a}"; then
     mw.l ${p} ${generation}
     setexpr p ${a} + 14
     mw.l ${p} 0
-    crc32 ${a} 1fc ${t}
-    setexpr p ${a} + 1ff
-    setexpr q ${t} + 0
-    cp.b ${q} ${p} 1
-    setexpr p ${p} - 1
-    setexpr q ${q} + 1
-    cp.b ${q} ${p} 1
-    setexpr p ${p} - 1
-    setexpr q ${q} + 1
-    cp.b ${q} ${p} 1
-    setexpr p ${p} - 1
-    setexpr q ${q} + 1
-    cp.b ${q} ${p} 1
+    run sum
+    setexpr p ${a} + 1fc
+    cp.b ${v} ${p} 4
     # A try that cannot be counted is not made.
     if ${devtype} write ${a} ${spare} 1; then
       setenv trial 1

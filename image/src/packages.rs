@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -251,8 +251,10 @@ impl Apt {
         lock.boot = self.locked(&boot)?;
         for (kernel, asked) in &wanted.kernel {
             let mut parts = self.resolve(asked.suite.as_deref(), std::slice::from_ref(&asked.package))?;
-            // The meta package holds nothing; the real ones carry the kernel's version, with a plus in it, in their names.
-            parts.retain(|(name, _)| name.starts_with("linux-") && name.contains('+'));
+            // The meta package holds nothing; the real ones carry the kernel's version in their names.
+            let versioned =
+                |name: &str| name.split('-').any(|part| part.starts_with(|c: char| c.is_ascii_digit()));
+            parts.retain(|(name, _)| name.starts_with("linux-") && versioned(name));
             ensure!(!parts.is_empty(), "kernel {kernel}: {} brings no image", asked.package);
             lock.kernel.insert(kernel.clone(), self.locked(&parts)?);
         }
@@ -317,10 +319,19 @@ impl Lock {
 /// Unpacks a package into a folder.
 ///
 /// # Errors
-/// When `dpkg-deb` cannot.
+/// When `dpkg-deb` or `tar` cannot.
 pub fn unpack(package: &Path, into: &Path) -> Result<()> {
     fs::create_dir_all(into)?;
-    output(tool("dpkg-deb").arg("--extract").arg(package).arg(into)).map(drop)
+    let mut files = tool("dpkg-deb");
+    let mut files = files.arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn()?;
+    let packed = files.stdout.take().context("dpkg-deb gives nothing")?;
+    // Packages up to bookworm bring /lib and /bin, which are links to folders of /usr: what is in them goes there. `dpkg-deb --extract` would put a
+    // folder in a link's place.
+    let mut unpacking = tool("tar");
+    unpacking.args(["--extract", "--keep-directory-symlink", "--no-same-owner", "--directory"]).arg(into);
+    let unpacked = unpacking.stdin(packed).status().context("tar cannot be started")?;
+    ensure!(files.wait()?.success() && unpacked.success(), "{} cannot be unpacked", package.display());
+    Ok(())
 }
 
 fn sha256(path: &Path) -> Result<String> {

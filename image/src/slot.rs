@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::Write as _,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -68,6 +69,9 @@ pub fn build(
     parts: &Parts<'_>,
 ) -> Result<System> {
     let unpacked = work.join("kernel");
+    // Kernels up to bookworm's bring /lib, which has been /usr/lib everywhere since.
+    fs::create_dir_all(unpacked.join("usr/lib"))?;
+    symlink("usr/lib", unpacked.join("lib"))?;
     for package in kernel.values() {
         packages::unpack(package, &unpacked)?;
     }

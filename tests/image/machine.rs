@@ -30,6 +30,17 @@ const ORDERED_WITHIN: Duration = Duration::from_secs(60);
 /// A card, as a file.
 pub(crate) struct Card {
     folder: tempfile::TempDir,
+    kind: Kind,
+}
+
+/// The machine that QEMU plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `virt`: the bootloader comes from outside, the card is a virtio disk.
+    Virt,
+    /// `raspi3b`, a Raspberry Pi 3 without its firmware: U-Boot and the device tree are those that the firmware would take from the card, and
+    /// U-Boot and Linux read the card through the SD controller.
+    Raspi3b,
 }
 
 /// A partition, as the card's own table says.
@@ -40,13 +51,21 @@ pub(crate) struct Place {
 }
 
 impl Card {
-    /// A copy of the built card.
+    /// A copy of the built card of QEMU's own board.
     pub(crate) fn new() -> Result<Self> {
-        let image = prepared("CAIRN_CARD")?;
-        let folder = tempfile::TempDir::with_prefix("cairn-card-")?;
-        let card = Self { folder };
-        copy_file(&image, &card.path())?;
-        card.set_size(CARD)?;
+        Self::copied(&prepared("CAIRN_CARD")?, Kind::Virt, CARD)
+    }
+
+    /// A copy of the built card of a Raspberry Pi 3.
+    pub(crate) fn of_raspi3() -> Result<Self> {
+        // QEMU takes cards of a power of two only.
+        Self::copied(&prepared("CAIRN_CARD_RPI3")?, Kind::Raspi3b, CARD.next_power_of_two())
+    }
+
+    fn copied(image: &Path, kind: Kind, size: u64) -> Result<Self> {
+        let card = Self { folder: tempfile::TempDir::with_prefix("cairn-card-")?, kind };
+        copy_file(image, &card.path())?;
+        card.set_size(size)?;
         Ok(card)
     }
 
@@ -110,12 +129,19 @@ impl Card {
     pub(crate) fn put_on_boot_partition(&self, name: &str, content: &str) -> Result<()> {
         let source = self.folder.path().join("put");
         std::fs::write(&source, content)?;
+        self.mcopy(&source, Path::new(&format!("::/{name}")))
+    }
+
+    /// Takes a file from the boot partition, as the firmware would. Gives where it lies now.
+    fn take_from_boot_partition(&self, name: &str) -> Result<PathBuf> {
+        let taken = self.folder.path().join(name);
+        self.mcopy(Path::new(&format!("::/{name}")), &taken)?;
+        Ok(taken)
+    }
+
+    fn mcopy(&self, from: &Path, to: &Path) -> Result<()> {
         let image = format!("{}@@{}", self.path().display(), self.partition(1)?.start);
-        let done = Command::new("mcopy")
-            .args(["-D", "o", "-i", &image])
-            .arg(&source)
-            .arg(format!("::/{name}"))
-            .output()?;
+        let done = Command::new("mcopy").args(["-D", "o", "-n", "-i", &image]).args([from, to]).output()?;
         ensure!(done.status.success(), "mcopy: {}", String::from_utf8_lossy(&done.stderr));
         Ok(())
     }
@@ -130,25 +156,44 @@ impl Card {
 
     /// Another card with the same content.
     pub(crate) fn copy(&self) -> Result<Self> {
-        let copy = Self { folder: tempfile::TempDir::with_prefix("cairn-card-")? };
+        let copy = Self { folder: tempfile::TempDir::with_prefix("cairn-card-")?, kind: self.kind };
         copy_file(&self.path(), &copy.path())?;
         Ok(copy)
     }
 
     /// Starts the machine. What it writes to its serial port goes to `artifacts/image/<name>.log`.
     pub(crate) fn start(&self, name: &str) -> Result<Machine> {
-        Machine::start(&self.as_drive(), name)
+        match self.kind {
+            Kind::Virt => Machine::start(&self.as_drive(), name),
+            Kind::Raspi3b => self.start_raspi3b(name),
+        }
+    }
+
+    fn start_raspi3b(&self, name: &str) -> Result<Machine> {
+        let mut options = Vec::new();
+        for (option, file) in [("-kernel", "u-boot.bin"), ("-dtb", "bcm2837-rpi-3-b.dtb")] {
+            let taken = self.take_from_boot_partition(file)?;
+            options.extend([option.to_owned(), taken.display().to_string()]);
+        }
+        options.extend(["-drive".to_owned(), format!("if=sd,format=raw,file={}", self.path().display())]);
+        Machine::raspi3b(&options, &self.monitor()?, name)
+    }
+
+    /// A place for the socket where QEMU takes orders.
+    fn monitor(&self) -> Result<PathBuf> {
+        let monitor = self.folder.path().join("monitor");
+        if monitor.exists() {
+            std::fs::remove_file(&monitor)?;
+        }
+        Ok(monitor)
     }
 
     /// Starts the machine with a USB controller and sticks, by name, that can be put in: [`Machine::plug`].
     pub(crate) fn start_with_sticks(&self, name: &str, sticks: &[(&str, &Path)]) -> Result<Machine> {
         let mut devices = self.as_drive().to_vec();
-        let monitor = self.folder.path().join("monitor");
-        if monitor.exists() {
-            std::fs::remove_file(&monitor)?;
-        }
-        let listens = format!("unix:{},server=on,wait=off", monitor.display());
-        devices.extend(["-device".to_owned(), "qemu-xhci,id=usb".to_owned(), "-qmp".to_owned(), listens]);
+        let monitor = self.monitor()?;
+        devices.extend(["-device".to_owned(), "qemu-xhci,id=usb".to_owned()]);
+        devices.extend(orders_at(&monitor));
         for (node, path) in sticks {
             let node = format!("driver=file,node-name={node},filename={}", path.display());
             devices.extend(["-blockdev".to_owned(), node]);
@@ -193,7 +238,7 @@ impl Card {
 
     /// Another card: this one as a power cut after so many entries of its log leaves it.
     pub(crate) fn cut(&self, log: &Log, after: usize, chance: &mut StdRng) -> Result<(Self, Lost)> {
-        let card = Self { folder: tempfile::TempDir::with_prefix("cairn-card-")? };
+        let card = Self { folder: tempfile::TempDir::with_prefix("cairn-card-")?, kind: self.kind };
         copy_file(&self.at_switching_on(), &card.path())?;
         let lost = log.cut(&card.path(), after, chance)?;
         Ok((card, lost))
@@ -219,7 +264,37 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// `virt`.
     fn start(disk: &[String], name: &str) -> Result<Self> {
+        let port = free_port()?;
+        let mut options: Vec<String> =
+            ["-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-bios"]
+                .map(str::to_owned)
+                .to_vec();
+        options.push(prepared("CAIRN_BOOTLOADER")?.display().to_string());
+        options.extend(disk.iter().cloned());
+        let devices =
+            ["virtio-blk-pci,drive=card", "i6300esb", "virtio-rng-pci", "virtio-net-pci,netdev=lan,romfile="];
+        options.extend(devices.iter().flat_map(|device| ["-device".to_owned(), (*device).to_owned()]));
+        options.extend(["-netdev".to_owned(), lan(port)]);
+        Self::run(&options, &[], port, name)
+    }
+
+    /// `raspi3b`. Its network is put in later, by [`Machine::plug_network`]: U-Boot's use of USB leaves QEMU's controller in a state in which
+    /// Linux no longer sees what hangs on it.
+    fn raspi3b(options: &[String], monitor: &Path, name: &str) -> Result<Self> {
+        let port = free_port()?;
+        let mut all: Vec<String> = ["-M", "raspi3b"].map(str::to_owned).to_vec();
+        all.extend(options.iter().cloned());
+        all.extend(["-netdev".to_owned(), lan(port)]);
+        all.extend(orders_at(monitor));
+        // The first serial port is the one that the firmware keeps for Bluetooth.
+        let mut machine = Self::run(&all, &["-serial", "null"], port, name)?;
+        machine.monitor = Some(monitor.to_owned());
+        Ok(machine)
+    }
+
+    fn run(options: &[String], first: &[&str], port: u16, name: &str) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../artifacts/image");
         std::fs::create_dir_all(&folder)?;
         let log = folder.join(format!("{name}.log"));
@@ -227,42 +302,14 @@ impl Machine {
         if log.exists() {
             std::fs::remove_file(&log)?;
         }
-        // Two machines may ask for a port at once; QEMU fails at once when it is taken, and the test is tried again.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let process = Command::new("qemu-system-aarch64")
-            .args([
-                "-M",
-                "virt",
-                "-cpu",
-                "cortex-a53",
-                "-smp",
-                "2",
-                // The guest's clock goes by instructions (4 ns each), not by the host's: on a busy host it is slow, and its watchdogs and
-                // deadlines see nothing of that. A board that gets no processor for half a minute is not what is tested here.
-                "-icount",
-                "shift=2,sleep=on",
-                "-m",
-                "512",
-                "-display",
-                "none",
-                "-monitor",
-                "none",
-            ])
-            .arg("-bios")
-            .arg(prepared("CAIRN_BOOTLOADER")?)
+            .args(first)
             .arg("-serial")
             .arg(format!("file:{}", log.display()))
-            .args(disk)
-            .args([
-                "-device",
-                "virtio-blk-pci,drive=card",
-                "-device",
-                "i6300esb",
-                "-device",
-                "virtio-rng-pci",
-            ])
-            .args(["-netdev", &format!("user,id=lan,hostfwd=tcp:127.0.0.1:{port}-:80")])
-            .args(["-device", "virtio-net-pci,netdev=lan,romfile="])
+            // The guest's clock goes by instructions (4 ns each), not by the host's: on a busy host it is slow, and its watchdogs and
+            // deadlines see nothing of that. A board that gets no processor for half a minute is not what is tested here.
+            .args(["-icount", "shift=2,sleep=on", "-display", "none", "-monitor", "none"])
+            .args(options)
             .stdin(Stdio::null())
             .spawn()
             .context("qemu-system-aarch64 cannot be started")?;
@@ -272,6 +319,11 @@ impl Machine {
     /// `http://127.0.0.1:PORT`.
     pub(crate) fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Puts the network of a [`Kind::Raspi3b`] in, as a USB adapter.
+    pub(crate) fn plug_network(&self) -> Result<()> {
+        self.order("device_add", &json!({ "driver": "usb-net", "id": "lan-in", "netdev": "lan" }))
     }
 
     /// Puts a stick in.
@@ -379,6 +431,21 @@ impl Drop for Machine {
         self.process.kill().ok();
         self.process.wait().ok();
     }
+}
+
+/// Two machines may ask for a port at once; QEMU fails at once when it is taken, and the test is tried again.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A network of the machine's own, its page at a port of this computer.
+fn lan(port: u16) -> String {
+    format!("user,id=lan,hostfwd=tcp:127.0.0.1:{port}-:80")
+}
+
+/// QEMU takes orders there.
+fn orders_at(monitor: &Path) -> [String; 2] {
+    ["-qmp".to_owned(), format!("unix:{},server=on,wait=off", monitor.display())]
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<()> {

@@ -6,6 +6,7 @@
 mod keeper;
 mod life;
 mod machine;
+mod pi;
 mod powercut;
 mod recording;
 mod repository;
@@ -103,7 +104,16 @@ async fn one_flipped_bit_in_the_root_ends_in_the_other_slot() {
 
 #[tokio::test]
 async fn the_boot_script_decides_as_the_state_machine_does() {
-    let card = Card::new().unwrap();
+    decides(&Card::new().unwrap(), "virt").await;
+}
+
+#[tokio::test]
+async fn the_boot_script_decides_so_from_an_sd_card_as_well() {
+    decides(&Card::of_raspi3().unwrap(), "raspi3b").await;
+}
+
+/// On states of every kind, then with a kernel missing.
+async fn decides(card: &Card, machine_name: &str) {
     // Nothing is started here: only the decision counts.
     card.copy_partition(2, 3).unwrap();
     let none = [0; 512];
@@ -143,13 +153,13 @@ async fn the_boot_script_decides_as_the_state_machine_does() {
         card.write(SECOND, &second).unwrap();
         let expected = cairn_slots::boot_control::Copies::of(&first, &second).in_force().boot();
         let line = format!("cairn: slot={} trial={}", expected.slot.letter(), u8::from(expected.trial));
-        let mut machine = card.start(&format!("decides-{name}")).unwrap();
+        let mut machine = card.start(&format!("{machine_name}-decides-{name}")).unwrap();
         let serial = machine.until_it_says("cairn: slot=", CHOOSES_WITHIN).await.unwrap();
         drop(machine);
         assert!(serial.contains(&line), "{name}: expected {line}");
         let after = [card.read(FIRST, 512).unwrap(), card.read(SECOND, 512).unwrap()];
         match expected.write {
-            Some(next) => assert_eq!(in_force(&card), next, "{name}"),
+            Some(next) => assert_eq!(in_force(card), next, "{name}"),
             None => assert_eq!(after, [first.to_vec(), second.to_vec()], "{name}: something was written"),
         }
     }
@@ -159,7 +169,7 @@ async fn the_boot_script_decides_as_the_state_machine_does() {
     card.write(SECOND, &none).unwrap();
     let boot_b = card.partition(3).unwrap();
     card.write(boot_b.start, &vec![0; 1 << 20]).unwrap();
-    let mut machine = card.start("kernel-missing").unwrap();
+    let mut machine = card.start(&format!("{machine_name}-kernel-missing")).unwrap();
     machine.until_it_says("cairn: nothing to start there; slot=a", CHOOSES_WITHIN).await.unwrap();
     machine.until_it_says("cairn: slot a (trial: 0) is whole", STARTS_WITHIN).await.unwrap();
 }

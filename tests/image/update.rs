@@ -16,6 +16,9 @@ use crate::{
 /// How long a whole update may take until it is confirmed: fetched, written, checked, started, proved.
 pub(crate) const UPDATES_WITHIN: Duration = Duration::from_secs(2400);
 
+/// Requests from which the time of a page is told.
+const PAGES: usize = 200;
+
 /// Wishes under which nothing restarts by itself: a keeper says when.
 pub(crate) fn by_hand() -> Value {
     json!({ "wishes": { "paused": true, "metered": false, "window_from": 2, "window_until": 4, "share": false } })
@@ -33,6 +36,27 @@ pub(crate) async fn claimed(machine: &mut Machine) -> anyhow::Result<Kept> {
     let hub = Kept::by_code(machine, &code_on(&serial)?).await?;
     hub.ask(by_hand()).await?;
     Ok(hub)
+}
+
+/// How long the first page takes, asked for again and again by one phone until `over`, at most `most` times or until nobody answers any more.
+async fn page_times(hub: &Kept, over: impl Fn() -> bool, most: usize) -> Vec<Duration> {
+    let mut times = Vec::new();
+    while times.len() < most && !over() {
+        let begun = std::time::Instant::now();
+        match hub.text("/").await {
+            Ok(_) => times.push(begun.elapsed()),
+            Err(_) => break,
+        }
+    }
+    times
+}
+
+fn spread(times: &mut [Duration]) -> String {
+    times.sort();
+    let at = |percent: usize| {
+        times.get(times.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
+    };
+    format!("median {:.2?}, p99 {:.2?} ({} requests)", at(50), at(99), times.len())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,11 +79,19 @@ async fn a_card_updates_itself_over_https_and_comes_back() {
         hub.ask(json!("look")).await.unwrap();
         let offered = |status: &Value| status["offer"]["version"] == version.as_str();
         hub.until_updates("it is offered", UPDATES_WITHIN, offered).await.unwrap();
+        let mut idle = page_times(&hub, || false, PAGES).await;
         hub.ask(json!("now")).await.unwrap();
-        // It restarts into the other slot, on trial, and says so to whoever looks.
+        // It restarts into the other slot, on trial, and says so to whoever looks. Until then people read its page.
         let tried = format!("cairn: slot {slot} (trial: 1) is whole");
+        let restarts = || machine.serial_since(from).contains("Reached target");
+        let mut installing = page_times(&hub, restarts, usize::MAX).await;
         machine.until_it_says_after(from, &[&tried], UPDATES_WITHIN).await.unwrap();
         let restarted = begun.elapsed();
+        println!(
+            "FIGURE page while {version} is installed: {}; before: {}",
+            spread(&mut installing),
+            spread(&mut idle)
+        );
         let status = hub.until_updates("it stays", UPDATES_WITHIN, |status| stays(status, version));
         let status = status.await.unwrap();
         assert_eq!((&status["slot"], &status["failed"]), (&json!(slot), &json!([])), "{status}");

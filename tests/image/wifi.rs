@@ -64,7 +64,10 @@ async fn the_hub_joins_a_wifi_and_is_reached_there() {
     let serial = machine.until_it_says("phone: is done", STARTS_WITHIN).await.unwrap();
     let said = said(&serial);
     println!("{}", said.join("\n"));
-    assert!(said.iter().any(|line| line.contains("over its Wi-Fi: {\"status\":\"ok\"")), "not reached: {said:?}");
+    assert!(
+        said.iter().any(|line| line.contains("over its Wi-Fi: {\"status\":\"ok\"")),
+        "not reached: {said:?}"
+    );
     machine.until_it_says("http://192.168.50.20", STARTS_WITHIN).await.unwrap();
     assert_eq!(unexplained(&machine.serial(), &[]), Vec::<String>::new());
 }

@@ -183,31 +183,47 @@ pub(crate) fn for_qemu(
     own: OwnArgs,
 ) -> Result<ForQemu> {
     let version = version.map_or_else(workspace_version, |version| Ok(version.to_owned()))?;
-    let name = format!("cairn-qemu-virt-{version}");
+    let binary = binary.map_or_else(|| cross::build(quick), Ok)?;
+    let card = card(output, "qemu-virt", &binary, quick, &version, own)?;
     let built = ForQemu {
-        card: output.join(format!("{name}.img")),
-        loader: output.join(format!("{name}.u-boot.bin")),
+        loader: card.with_extension("u-boot.bin"),
         system: output.join(format!("system-stable-{version}")),
+        card,
     };
-    let args = ImageArgs {
-        board: vec!["qemu-virt".to_owned()],
-        output: output.to_owned(),
-        binary,
-        no_embedding_model: false,
-        locked: false,
-        update_lock: false,
-        check_reproducible: false,
-        quick,
-        version: Some(version),
-        own,
-    };
-    run(&args)?;
-    for made in [&built.card, &built.loader, &built.system] {
+    for made in [&built.loader, &built.system] {
         if !made.exists() {
             bail!("the image builder left no {}", made.display());
         }
     }
     Ok(built)
+}
+
+/// Builds the card of one board. Gives the image.
+pub(crate) fn card(
+    output: &Path,
+    board: &str,
+    binary: &Path,
+    quick: bool,
+    version: &str,
+    own: OwnArgs,
+) -> Result<PathBuf> {
+    run(&ImageArgs {
+        board: vec![board.to_owned()],
+        output: output.to_owned(),
+        binary: Some(binary.to_owned()),
+        no_embedding_model: false,
+        locked: false,
+        update_lock: false,
+        check_reproducible: false,
+        quick,
+        version: Some(version.to_owned()),
+        own,
+    })?;
+    let image = output.join(format!("cairn-{board}-{version}.img"));
+    if !image.exists() {
+        bail!("the image builder left no {}", image.display());
+    }
+    Ok(image)
 }
 
 /// The version that the workspace declares.

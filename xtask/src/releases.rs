@@ -20,6 +20,8 @@ use crate::{
 /// Where the guest finds the repository: QEMU's user network shows this computer's 127.0.0.1 as 10.0.2.2. The cards know the port, so it
 /// is one that nothing else uses.
 const URL: &str = "https://10.0.2.2:47443";
+/// The board besides its own that QEMU plays well enough to start a card.
+const RASPI3: &str = "rpi3";
 /// How many versions follow the card's.
 const FOLLOWING: u32 = 2;
 /// Opens keys that sign nothing but tests.
@@ -35,6 +37,8 @@ pub(crate) enum Unfit {
 /// What was prepared.
 pub(crate) struct Releases {
     card: ForQemu,
+    /// The same system on a Raspberry Pi 3's card.
+    raspi3: PathBuf,
     /// `workshop`, `passphrase`, `tls.crt`, `tls.key`, `url`, `versions`, and a folder for each system.
     updates: PathBuf,
     publish: PathBuf,
@@ -72,6 +76,7 @@ impl Releases {
         };
         let first = image::workspace_version()?;
         let card = image::for_qemu(output, Some(binary.clone()), quick, Some(&first), believed.clone())?;
+        let raspi3 = image::card(output, RASPI3, &binary, quick, &first, believed.clone())?;
         let mut versions = vec![first];
         for _ in 0..FOLLOWING {
             versions.push(next(versions.last().context("no version")?)?);
@@ -96,12 +101,13 @@ impl Releases {
                 unfit,
             )?;
         }
-        Ok(Self { card, updates, publish })
+        Ok(Self { card, raspi3, updates, publish })
     }
 
     /// Says to tests where things are.
     pub(crate) fn tell(&self, tests: &mut Command) {
         tests.env("CAIRN_CARD", &self.card.card).env("CAIRN_BOOTLOADER", &self.card.loader);
+        tests.env("CAIRN_CARD_RPI3", &self.raspi3);
         tests.env("CAIRN_UPDATES", &self.updates).env("CAIRN_PUBLISH", &self.publish);
     }
 }

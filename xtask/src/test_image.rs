@@ -46,8 +46,12 @@ pub(crate) fn run(args: &TestImageArgs) -> Result<()> {
 
 /// What this computer is called in the names of cargo's variables.
 fn host() -> Result<String> {
-    let told = Command::new("rustc").arg("-vV").current_dir(root()).output().context("rustc cannot be started")?;
+    let told =
+        Command::new("rustc").arg("-vV").current_dir(root()).output().context("rustc cannot be started")?;
     let told = String::from_utf8(told.stdout)?;
-    let host = told.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc does not say what it runs on")?;
+    let host = told
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .context("rustc does not say what it runs on")?;
     Ok(host.to_uppercase().replace('-', "_"))
 }
