@@ -4,7 +4,10 @@ use std::{
     fs::{File, OpenOptions},
     io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     net::TcpListener,
-    os::unix::{fs::FileExt, net::UnixStream},
+    os::unix::{
+        fs::FileExt,
+        net::{UnixListener, UnixStream},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -12,6 +15,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use cairn_tests::{http, wait};
+use nix::sys::{
+    socket::{setsockopt, sockopt},
+    time::{TimeVal, TimeValLike},
+};
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
@@ -176,16 +183,22 @@ impl Card {
             options.extend([option.to_owned(), taken.display().to_string()]);
         }
         options.extend(["-drive".to_owned(), format!("if=sd,format=raw,file={}", self.path().display())]);
-        Machine::raspi3b(&options, &self.monitor()?, name)
+        Machine::raspi3b(&options, self.monitor()?, name)
     }
 
-    /// A place for the socket where QEMU takes orders.
-    fn monitor(&self) -> Result<PathBuf> {
-        let monitor = self.folder.path().join("monitor");
-        if monitor.exists() {
-            std::fs::remove_file(&monitor)?;
+    /// Where QEMU will come for orders.
+    fn monitor(&self) -> Result<Monitor> {
+        let path = self.folder.path().join("monitor");
+        if path.exists() {
+            std::fs::remove_file(&path)?;
         }
-        Ok(monitor)
+        let listener = UnixListener::bind(&path)?;
+        setsockopt(
+            &listener,
+            sockopt::ReceiveTimeout,
+            &TimeVal::seconds(ORDERED_WITHIN.as_secs().cast_signed()),
+        )?;
+        Ok(Monitor { path, listener })
     }
 
     /// Starts the machine with a USB controller and sticks, by name, that can be put in: [`Machine::plug`].
@@ -193,14 +206,12 @@ impl Card {
         let mut devices = self.as_drive().to_vec();
         let monitor = self.monitor()?;
         devices.extend(["-device".to_owned(), "qemu-xhci,id=usb".to_owned()]);
-        devices.extend(orders_at(&monitor));
+        devices.extend(monitor.option());
         for (node, path) in sticks {
             let node = format!("driver=file,node-name={node},filename={}", path.display());
             devices.extend(["-blockdev".to_owned(), node]);
         }
-        let mut machine = Machine::start(&devices, name)?;
-        machine.monitor = Some(monitor);
-        Ok(machine)
+        Machine::start(&devices, name)?.taking_orders(monitor)
     }
 
     fn as_drive(&self) -> [String; 2] {
@@ -259,8 +270,20 @@ pub(crate) struct Machine {
     log: PathBuf,
     port: u16,
     started: Instant,
-    /// Where QEMU takes orders, if it does.
-    monitor: Option<PathBuf>,
+    /// The line to QEMU, if it takes orders.
+    orders: Option<BufReader<UnixStream>>,
+}
+
+/// Listens before QEMU is started, so that nobody has to wait for a socket of QEMU's to appear.
+struct Monitor {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Monitor {
+    fn option(&self) -> [String; 2] {
+        ["-qmp".to_owned(), format!("unix:{}", self.path.display())]
+    }
 }
 
 impl Machine {
@@ -282,16 +305,14 @@ impl Machine {
 
     /// `raspi3b`. Its network is put in later, by [`Machine::plug_network`]: U-Boot's use of USB leaves QEMU's controller in a state in which
     /// Linux no longer sees what hangs on it.
-    fn raspi3b(options: &[String], monitor: &Path, name: &str) -> Result<Self> {
+    fn raspi3b(options: &[String], monitor: Monitor, name: &str) -> Result<Self> {
         let port = free_port()?;
         let mut all: Vec<String> = ["-M", "raspi3b"].map(str::to_owned).to_vec();
         all.extend(options.iter().cloned());
         all.extend(["-netdev".to_owned(), lan(port)]);
-        all.extend(orders_at(monitor));
+        all.extend(monitor.option());
         // The first serial port is the one that the firmware keeps for Bluetooth.
-        let mut machine = Self::run(&all, &["-serial", "null"], port, name)?;
-        machine.monitor = Some(monitor.to_owned());
-        Ok(machine)
+        Self::run(&all, &["-serial", "null"], port, name)?.taking_orders(monitor)
     }
 
     fn run(options: &[String], first: &[&str], port: u16, name: &str) -> Result<Self> {
@@ -313,7 +334,7 @@ impl Machine {
             .stdin(Stdio::null())
             .spawn()
             .context("qemu-system-aarch64 cannot be started")?;
-        Ok(Self { process, log, port, started: Instant::now(), monitor: None })
+        Ok(Self { process, log, port, started: Instant::now(), orders: None })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -321,42 +342,45 @@ impl Machine {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    fn taking_orders(mut self, monitor: Monitor) -> Result<Self> {
+        let (stream, _) = monitor.listener.accept().context("QEMU does not come for orders")?;
+        stream.set_read_timeout(Some(ORDERED_WITHIN))?;
+        self.orders = Some(BufReader::new(stream));
+        self.order("qmp_capabilities", &json!({}))?;
+        Ok(self)
+    }
+
     /// Puts the network of a [`Kind::Raspi3b`] in, as a USB adapter.
-    pub(crate) fn plug_network(&self) -> Result<()> {
+    pub(crate) fn plug_network(&mut self) -> Result<()> {
         self.order("device_add", &json!({ "driver": "usb-net", "id": "lan-in", "netdev": "lan" }))
     }
 
     /// Puts a stick in.
-    pub(crate) fn plug(&self, stick: &str) -> Result<()> {
+    pub(crate) fn plug(&mut self, stick: &str) -> Result<()> {
         let stick =
             json!({ "driver": "usb-storage", "id": format!("{stick}-in"), "drive": stick, "bus": "usb.0" });
         self.order("device_add", &stick)
     }
 
     /// Pulls it out.
-    pub(crate) fn pull(&self, stick: &str) -> Result<()> {
+    pub(crate) fn pull(&mut self, stick: &str) -> Result<()> {
         self.order("device_del", &json!({ "id": format!("{stick}-in") }))
     }
 
     /// Tells QEMU to do something (QEMU Machine Protocol: one JSON object a line, events between the answers).
-    fn order(&self, execute: &str, arguments: &Value) -> Result<()> {
-        let monitor = self.monitor.as_ref().context("this machine takes no orders")?;
-        let stream = UnixStream::connect(monitor)?;
-        stream.set_read_timeout(Some(ORDERED_WITHIN))?;
-        let (mut orders, mut answers) = (stream.try_clone()?, BufReader::new(stream).lines());
-        for order in
-            [json!({ "execute": "qmp_capabilities" }), json!({ "execute": execute, "arguments": arguments })]
-        {
-            writeln!(orders, "{order}")?;
-            loop {
-                let answer: Value = serde_json::from_str(&answers.next().context("QEMU says no more")??)?;
-                ensure!(answer["error"].is_null(), "{order}: {answer}");
-                if answer.get("return").is_some() {
-                    break;
-                }
+    fn order(&mut self, execute: &str, arguments: &Value) -> Result<()> {
+        let line = self.orders.as_mut().context("this machine takes no orders")?;
+        let order = json!({ "execute": execute, "arguments": arguments });
+        writeln!(line.get_mut(), "{order}")?;
+        loop {
+            let mut answer = String::new();
+            ensure!(line.read_line(&mut answer)? > 0, "QEMU says no more");
+            let answer: Value = serde_json::from_str(&answer)?;
+            ensure!(answer["error"].is_null(), "{order}: {answer}");
+            if answer.get("return").is_some() {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// How long it has been running.
@@ -441,11 +465,6 @@ fn free_port() -> Result<u16> {
 /// A network of the machine's own, its page at a port of this computer.
 fn lan(port: u16) -> String {
     format!("user,id=lan,hostfwd=tcp:127.0.0.1:{port}-:80")
-}
-
-/// QEMU takes orders there.
-fn orders_at(monitor: &Path) -> [String; 2] {
-    ["-qmp".to_owned(), format!("unix:{},server=on,wait=off", monitor.display())]
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<()> {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    bench_instructions,
+    bench_boot, bench_instructions,
     bench_sync::{self, FleetArgs},
     cross, ota_images, setup,
     step::{self, section},
@@ -50,7 +50,7 @@ struct OtaArgs {
     /// Updates: NAME=OLD=NEW, folders with `boot.img` and `root.img` each [default: built from Debian's packages]
     #[arg(long)]
     pair: Vec<String>,
-    /// Updates: the hub's aarch64 binary for images that are built here [default: cross-built]
+    /// Updates, boot: the hub's aarch64 binary for images that are built here [default: cross-built]
     #[arg(long)]
     binary: Option<PathBuf>,
     /// Updates: an earlier build of it
@@ -77,6 +77,8 @@ enum What {
     Fleet,
     /// Synchronisation: records a second on the hub, bytes on the wire, first fill, beside PouchDB
     Sync,
+    /// From switching on to the page, beside Debian with the same hub; needs root
+    Boot,
     /// Bytes that updates fetch on real pairs of images, beside other ways; time and memory of an install
     Ota,
 }
@@ -84,7 +86,7 @@ enum What {
 /// Builds with optimization, runs the programs that measure, and writes down what they print.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     // Some build by themselves what they need.
-    let apart = [What::Ota, What::Fleet, What::Sync, What::Instructions];
+    let apart = [What::Ota, What::Fleet, What::Sync, What::Instructions, What::Boot];
     if args.what.iter().any(|what| !apart.contains(what)) {
         build()?;
     }
@@ -99,6 +101,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             }
             What::Fleet => ("fleet", "cargo xtask bench fleet", bench_sync::fleet(&args.fleet)?),
             What::Sync => ("sync", "cargo xtask bench sync", bench_sync::sync(&args.fleet)?),
+            What::Boot => ("boot", "cargo xtask bench boot", bench_boot::run(&hub_for_boards(&args.ota)?)?),
             What::Ota => ("ota", "cargo xtask bench ota", ota(&args.ota)?),
         };
         if !args.no_write {
@@ -151,14 +154,14 @@ fn inference(quick: bool) -> Result<String> {
     ))
 }
 
+fn hub_for_boards(args: &OtaArgs) -> Result<PathBuf> {
+    args.binary.clone().map_or_else(|| cross::build(false), Ok)
+}
+
 fn ota(args: &OtaArgs) -> Result<String> {
     setup::packages::install(setup::packages::OTA_BENCH)?;
     let pairs = if args.pair.is_empty() {
-        let binary = match &args.binary {
-            Some(binary) => binary.clone(),
-            None => cross::build(false)?,
-        };
-        ota_images::pairs(&binary, args.binary_before.as_deref())?
+        ota_images::pairs(&hub_for_boards(args)?, args.binary_before.as_deref())?
     } else {
         args.pair.clone()
     };

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bench_boot;
 mod bench_instructions;
 mod bench_sync;
 mod boot;

@@ -107,6 +107,13 @@ pub(crate) const IMAGE: &[Package] = &[
     package("qemu-system-aarch64", "qemu-system-arm", "boots the card"),
 ];
 
+/// To make a Debian for the boards, which a card is compared with.
+pub(crate) const DEBIAN: &[Package] = &[
+    package("mmdebstrap", "mmdebstrap", "makes it"),
+    package("qemu-aarch64-static", "qemu-user-static", "runs its packages' scripts"),
+    package("arch-test", "arch-test", "asks whether they can be run"),
+];
+
 /// To make Python environments, where the system's Python cannot.
 pub(crate) const PYTHON_ENVIRONMENT: &[Package] =
     &[package("", "python3-venv", "isolated reference implementations")];

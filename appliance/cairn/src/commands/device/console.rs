@@ -83,10 +83,10 @@ fn screen(folder: &Folder, paths: &DeviceArguments) -> Screen {
     );
     screen.findings = findings;
     if let Some((address, name)) = captive::read(&paths.run) {
-        screen.access_point = Some(name);
-        // The phone that joins it reaches this address only.
+        // The phone that joins it reaches this address only; where no radio was found, there is none.
         let own = format!("//{address}");
         if let Some(at) = screen.pages.iter().position(|page| page.contains(&own)) {
+            screen.access_point = Some(name);
             screen.pages.swap(0, at);
         }
     }
@@ -123,7 +123,7 @@ mod tests {
         let before = screen(&hub, &paths);
         assert_eq!(before.version, env!("CARGO_PKG_VERSION"));
         assert!(!before.ready && before.findings.contains(&"Something.".to_owned()));
-        let file = AddressFile {
+        let mut file = AddressFile {
             addresses: vec!["http://10.0.0.9".into(), "http://192.168.73.1".into()],
             listening: Vec::new(),
             local: Some("http://cairn-2.local".into()),
@@ -140,12 +140,17 @@ mod tests {
         };
         assert_eq!(says("ID=debian\nVERSION_ID=\"13\"\n"), env!("CARGO_PKG_VERSION"));
         assert_eq!(says("NAME=Cairn\nID=cairn\nVERSION_ID=7.8.9\n"), "7.8.9");
-        let screen = screen(&hub, &paths);
-        assert_eq!(screen.pages.first().unwrap(), "http://192.168.73.1");
-        assert_eq!(screen.access_point.as_deref(), Some("Cairn"));
-        assert_eq!(screen.claim_code.as_deref(), Some("ABCD2345"));
-        assert_eq!(screen.findings.len(), 2);
-        assert!(screen.qr.lines().count() > 10);
+        let with_radio = screen(&hub, &paths);
+        assert_eq!(with_radio.pages.first().unwrap(), "http://192.168.73.1");
+        assert_eq!(with_radio.access_point.as_deref(), Some("Cairn"));
+        assert_eq!(with_radio.claim_code.as_deref(), Some("ABCD2345"));
+        assert_eq!(with_radio.findings.len(), 2);
+        assert!(with_radio.qr.lines().count() > 10);
+        // A board whose radio was not found: nobody is told to join what is not there.
+        file.addresses.pop();
+        fs::write(hub.address(), serde_json::to_string(&file).unwrap()).unwrap();
+        let without = screen(&hub, &paths);
+        assert_eq!((without.pages.len(), without.access_point), (1, None));
     }
 
     #[test]
