@@ -19,13 +19,15 @@ pub(super) fn wifi_client() -> String {
 }
 
 /// The hub's own Wi-Fi. A router is named although there is none, because phones take no network without one for
-/// complete; nothing is forwarded.
+/// complete; nothing is forwarded. Addresses that were given out are not kept: a server that keeps them (systemd's, from 256 on) gives none out
+/// before a service has said that its folder can be written, and our root has neither. A phone gets the same address again, because it is
+/// chosen by the phone's own number.
 pub(super) fn access_point() -> String {
     format!(
         "# Written by the hub at every start.\n\
          [Match]\nType=wlan\n\n\
          [Link]\nRequiredForOnline=no\n\n\
          [Network]\nAddress={ACCESS_POINT}/24\nDHCPServer=yes\nDHCP=no\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\nConfigureWithoutCarrier=yes\nMulticastDNS=no\nLLMNR=no\n\n\
-         [DHCPServer]\nPoolOffset=20\nPoolSize=200\nDefaultLeaseTimeSec={LEASE_S}\nMaxLeaseTimeSec={LEASE_S}\nEmitDNS=yes\nDNS={ACCESS_POINT}\nEmitRouter=yes\nEmitNTP=no\nEmitTimezone=no\n"
+         [DHCPServer]\nPoolOffset=20\nPoolSize=200\nDefaultLeaseTimeSec={LEASE_S}\nMaxLeaseTimeSec={LEASE_S}\nEmitDNS=yes\nDNS={ACCESS_POINT}\nEmitRouter=yes\nEmitNTP=no\nEmitTimezone=no\nPersistLeases=no\n"
     )
 }
