@@ -12,9 +12,6 @@ use crate::{
     state,
 };
 
-/// QEMU 7.2 takes the start of this chip's watchdog for its end and restarts at once.
-const NO_WATCHDOG: &str = "module_blacklist=bcm2835_wdt";
-
 /// Parts of the chip that QEMU does not play.
 const ABSENT: &[&str] = &[
     "Unable to read \"uboot.env\"",
@@ -33,7 +30,6 @@ const ABSENT: &[&str] = &[
 #[tokio::test]
 async fn a_raspberry_pi_3_starts_from_its_sd_card() {
     let card = Card::of_raspi3().unwrap();
-    card.put_on_boot_partition("extra.txt", NO_WATCHDOG).unwrap();
     let mut machine = card.start("raspi3b-first").unwrap();
     let whole = "cairn: slot a (trial: 0) is whole; starting it from /dev/mmcblk0";
     machine.until_it_says(whole, STARTS_WITHIN).await.unwrap();
