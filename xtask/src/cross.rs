@@ -124,14 +124,9 @@ fn test(crates: &[String]) -> Result<()> {
 /// How the hub is linked: by the linker that comes with the compiler, where one does. It packs the 93,000 addresses that are known at the
 /// start only (DT_RELR; glibc 2.36 and newer read them), which GNU ld for aarch64 cannot before 2.43: 2 MiB less.
 fn linking(compiler: &str) -> Result<Vec<String>> {
-    let told = |argument: &[&str]| -> Result<String> {
-        let told = Command::new(compiler).args(argument).current_dir(root()).output()?;
-        Ok(String::from_utf8(told.stdout)?.trim().to_owned())
-    };
-    let version = told(&["--version", "--verbose"])?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    let host = host.with_context(|| format!("{compiler} does not say what it runs on"))?;
-    let linker = Path::new(&told(&["--print", "sysroot"])?).join("lib/rustlib").join(host).join("bin/gcc-ld");
+    let host = host(compiler)?;
+    let sysroot = told(compiler, &["--print", "sysroot"])?;
+    let linker = Path::new(&sysroot).join("lib/rustlib").join(host).join("bin/gcc-ld");
     if !linker.join("ld.lld").exists() {
         println!("{compiler} brings no linker of its own: the binary will be 2 MiB larger.");
         return Ok(Vec::new());
@@ -142,6 +137,19 @@ fn linking(compiler: &str) -> Result<Vec<String>> {
         "-Wl,-z,pack-relative-relocs".to_owned(),
     ];
     Ok(arguments.map(|argument| format!("-Clink-arg={argument}")).to_vec())
+}
+
+/// The name of the machine that a compiler runs on, for example `x86_64-unknown-linux-gnu`.
+pub(crate) fn host(compiler: &str) -> Result<String> {
+    let version = told(compiler, &["--version", "--verbose"])?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.with_context(|| format!("{compiler} does not say what it runs on"))?.to_owned())
+}
+
+fn told(compiler: &str, arguments: &[&str]) -> Result<String> {
+    let told = Command::new(compiler).args(arguments).current_dir(root()).output();
+    let told = told.with_context(|| format!("{compiler} cannot be started"))?;
+    Ok(String::from_utf8(told.stdout)?.trim().to_owned())
 }
 
 /// Makes a cargo command compile for the boards, by the settings of `cross.toml`, into `folder`. Gives the compiler.

@@ -1,13 +1,13 @@
 //! `cargo xtask test-image`: the tests that boot a card. Apart from `cargo xtask test`, because a release build for another
 //! processor comes before them.
 
-use std::{path::PathBuf, process::Command};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    image,
+    cross, image,
     releases::{Releases, Unfit},
     setup, step,
     test::cargo,
@@ -39,19 +39,8 @@ pub(crate) fn run(args: &TestImageArgs) -> Result<()> {
     // The whole workspace, so that what `cargo xtask test` has compiled fits.
     tests.args(["run", "--workspace", "--test", "image", "--ignore-default-filter"]);
     // Each in a network of its own, so that as many run at once as there are cores.
-    tests.env(format!("CARGO_TARGET_{}_RUNNER", host()?), root().join("tests/image/own-network"));
+    let host = cross::host("rustc")?.to_uppercase().replace('-', "_");
+    tests.env(format!("CARGO_TARGET_{host}_RUNNER"), root().join("tests/image/own-network"));
     releases.tell(tests.args(&args.filter));
     step::show("Booting the card", &mut tests)
-}
-
-/// What this computer is called in the names of cargo's variables.
-fn host() -> Result<String> {
-    let told =
-        Command::new("rustc").arg("-vV").current_dir(root()).output().context("rustc cannot be started")?;
-    let told = String::from_utf8(told.stdout)?;
-    let host = told
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("rustc does not say what it runs on")?;
-    Ok(host.to_uppercase().replace('-', "_"))
 }
