@@ -460,7 +460,7 @@ impl Drop for Machine {
     }
 }
 
-/// Two machines may ask for a port at once; QEMU fails at once when it is taken, and the test is tried again.
+/// Where two machines ask at the same moment, QEMU says that it is taken and ends; tests of `cargo xtask test-image` have a network each.
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -1,7 +1,8 @@
 //! A card is updated: over HTTPS, into the other slot, tried, confirmed; and again, back into the first one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use cairn_tests::times::spread;
 use serde_json::{Value, json};
 
 use crate::{
@@ -38,25 +39,17 @@ pub(crate) async fn claimed(machine: &mut Machine) -> anyhow::Result<Kept> {
     Ok(hub)
 }
 
-/// How long the first page takes, asked for again and again by one phone until `over`, at most `most` times or until nobody answers any more.
+/// How long the first page takes, asked for again and again by one phone until `over`, at most `most` times, or until nobody answers any more.
 async fn page_times(hub: &Kept, over: impl Fn() -> bool, most: usize) -> Vec<Duration> {
-    let mut times = Vec::new();
-    while times.len() < most && !over() {
-        let begun = std::time::Instant::now();
+    let (mut times, deadline) = (Vec::new(), Instant::now() + UPDATES_WITHIN);
+    while times.len() < most && Instant::now() < deadline && !over() {
+        let begun = Instant::now();
         match hub.text("/").await {
             Ok(_) => times.push(begun.elapsed()),
             Err(_) => break,
         }
     }
     times
-}
-
-fn spread(times: &mut [Duration]) -> String {
-    times.sort();
-    let at = |percent: usize| {
-        times.get(times.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
-    };
-    format!("median {:.2?}, p99 {:.2?} ({} requests)", at(50), at(99), times.len())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,8 +67,7 @@ async fn a_card_updates_itself_over_https_and_comes_back() {
         let title = format!("before {version}");
         kept.push((hub.notice(&title).await.unwrap(), title));
         repository.publish(version).unwrap();
-        let (carried, begun, from) =
-            (repository.carried(), std::time::Instant::now(), machine.serial().len());
+        let (carried, begun, from) = (repository.carried(), Instant::now(), machine.serial().len());
         hub.ask(json!("look")).await.unwrap();
         let offered = |status: &Value| status["offer"]["version"] == version.as_str();
         hub.until_updates("it is offered", UPDATES_WITHIN, offered).await.unwrap();

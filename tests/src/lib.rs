@@ -14,4 +14,5 @@ pub mod keeper;
 pub mod model;
 pub mod model_server;
 pub mod simulation;
+pub mod times;
 pub mod wait;

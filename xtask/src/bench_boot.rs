@@ -10,11 +10,10 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     embedding_model,
@@ -28,7 +27,6 @@ use crate::{
 const ROUNDS: usize = 3;
 /// How long a start may take.
 const STARTS_WITHIN: Duration = Duration::from_secs(900);
-const ASKED_EVERY: Duration = Duration::from_millis(250);
 const RELEASE: &str = "trixie";
 /// What programs of the boards' are run by, as the kernel is told.
 const EMULATOR: &str = "/usr/lib/binfmt.d/qemu-aarch64.conf";
@@ -158,24 +156,13 @@ fn start(system: &System) -> Result<(f64, f64)> {
         .stdin(Stdio::null())
         .spawn()
         .context("qemu-system-aarch64 cannot be started")?;
-    let answered = until_the_page(&mut machine, port, begun);
-    let measured = answered.and_then(|seconds| Ok((seconds, processor_time(&machine)?)));
+    // Before the guest listens nobody takes the line, which is no answer.
+    let answered =
+        step::until(&mut machine, "the page answers", STARTS_WITHIN, || Ok(answers(port).unwrap_or(false)));
+    let measured = answered.and_then(|()| Ok((begun.elapsed().as_secs_f64(), processor_time(&machine)?)));
     machine.kill()?;
     machine.wait()?;
     measured.with_context(|| system.name)
-}
-
-fn until_the_page(machine: &mut Child, port: u16, begun: Instant) -> Result<f64> {
-    while begun.elapsed() < STARTS_WITHIN {
-        if answers(port).unwrap_or(false) {
-            return Ok(begun.elapsed().as_secs_f64());
-        }
-        if let Some(ended) = machine.try_wait()? {
-            bail!("the machine ended with {ended}");
-        }
-        thread::sleep(ASKED_EVERY);
-    }
-    bail!("no page within {} s", STARTS_WITHIN.as_secs())
 }
 
 fn answers(port: u16) -> Result<bool> {

@@ -2,8 +2,8 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command},
-    time::{Duration, Instant},
+    process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -53,7 +53,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         .arg(&embedding_model)
         .spawn()
         .with_context(|| format!("{} cannot be started", cairn.display()))?;
-    wait_until_ready(&mut hub, &cairn, &args.data)?;
+    step::until(&mut hub, "the hub answers", READY_WITHIN, || {
+        Ok(on_hub(&cairn, &args.data, &["health"]).output()?.status.success())
+    })?;
 
     if let Some(model) = &args.model {
         let add = ["models", "add"];
@@ -76,20 +78,4 @@ fn on_hub(cairn: &Path, data: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(cairn);
     command.args(words).arg("--data").arg(data);
     command
-}
-
-fn wait_until_ready(hub: &mut Child, cairn: &Path, data: &Path) -> Result<()> {
-    let deadline = Instant::now() + READY_WITHIN;
-    while Instant::now() < deadline {
-        if let Some(status) = hub.try_wait()? {
-            bail!("the hub ended with {status} before it answered");
-        }
-        let answer = on_hub(cairn, data, &["health"]).output()?;
-        if answer.status.success() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    hub.kill()?;
-    bail!("the hub did not answer within {} s", READY_WITHIN.as_secs())
 }

@@ -6,7 +6,8 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,8 @@ use crate::workspace;
 
 /// How often a running step says that it is still running, where there is no terminal to draw on.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
+/// How often something is asked whether it is so.
+const ASKED_EVERY: Duration = Duration::from_millis(200);
 /// How many of the last lines of a failed step's output are shown.
 const TAIL_LINES: usize = 30;
 
@@ -53,6 +56,27 @@ pub(crate) fn show_and_keep(what: &str, command: &mut Command) -> Result<String>
         bail!("{what}: {program} ended with {status}");
     }
     Ok(kept)
+}
+
+/// Asks until the answer is yes, of something that a process it started does; ends the process where the deadline passes.
+pub(crate) fn until(
+    process: &mut Child,
+    what: &str,
+    within: Duration,
+    mut ask: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + within;
+    while Instant::now() < deadline {
+        if let Some(status) = process.try_wait()? {
+            bail!("it ended with {status} before {what}");
+        }
+        if ask()? {
+            return Ok(());
+        }
+        thread::sleep(ASKED_EVERY);
+    }
+    process.kill()?;
+    bail!("waited {} s in vain until {what}", within.as_secs())
 }
 
 /// Runs a command quietly: a line with the time it takes; its output only when it fails, and in a log.

@@ -1,6 +1,6 @@
 //! What a model file says about itself, from its header alone.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs::Metadata, os::unix::fs::MetadataExt, path::Path, time::SystemTime};
 
 use crate::{
     error::ModelError,
@@ -12,6 +12,21 @@ use crate::{
 const ESTIMATED_CONTEXT: u64 = 4096;
 /// Memory for activations, tokenizer and everything else beside weights and cache, bytes.
 const ESTIMATED_OVERHEAD: u64 = 48 << 20;
+
+/// What tells a file from one that stood in its place before: when it was written, and which one it is (its inode), because two can be written
+/// in one tick of the kernel's clock and exchanged afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    modified: SystemTime,
+    inode: u64,
+}
+
+impl Stamp {
+    /// `None` where the file system tells no times.
+    pub(crate) fn of(metadata: &Metadata) -> Option<Self> {
+        Some(Self { modified: metadata.modified().ok()?, inode: metadata.ino() })
+    }
+}
 
 /// Reads a model file's header and says what it is; refuses what cannot be run. Costs no memory beyond the header.
 ///

@@ -9,7 +9,7 @@ use cairn_kernels::Compute;
 
 use crate::{
     error::ModelError,
-    inspect,
+    inspect::{self, Stamp},
     model::{self, Model, Source},
     template::ChatTemplate,
     token::Tokenizer,
@@ -60,9 +60,9 @@ impl Loaded {
 }
 
 fn fingerprint(path: &Path, bytes: u64, model: &Model) -> [u8; 32] {
-    let changed = path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let stamp = path.metadata().ok().as_ref().and_then(Stamp::of);
     let text = format!(
-        "{} {:?} {bytes} {changed:?} {:?} {}",
+        "{} {:?} {bytes} {stamp:?} {:?} {}",
         env!("CARGO_PKG_VERSION"),
         path.file_name(),
         model.config,

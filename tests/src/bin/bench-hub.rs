@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use cairn_tests::{answer::Answer, http, hub::Hub, keeper::Keeper, model, wait};
+use cairn_tests::{answer::Answer, http, hub::Hub, keeper::Keeper, model, times::spread, wait};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -96,15 +96,6 @@ enum Kind {
 
 fn row(what: &str, times: &mut [Duration]) {
     println!("| {what} | {} |", spread(times));
-}
-
-fn spread(times: &mut [Duration]) -> String {
-    times.sort();
-    let at = |share: f64| {
-        let index = ((times.len().saturating_sub(1)) as f64 * share).round() as usize;
-        times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
-    };
-    format!("median {:.1} ms, p99 {:.1} ms ({} runs)", at(0.5), at(0.99), times.len())
 }
 
 /// Memory of the process tree; what processes share is counted once.

@@ -242,7 +242,8 @@ async fn models_and_packs_come_when_they_are_chosen_and_the_old_one_stays_until_
             "another model than expected"
         );
         let answer = keeper.post("/api/v1/models/helper/load", &Value::Null).await;
-        assert_eq!(answer.status(), 204, "after revision {revision} a model that works is in place");
+        let (status, said) = (answer.status(), answer.text().await.unwrap());
+        assert_eq!(status, 204, "after revision {revision} a model that works is in place: {said}");
         hub.kill();
         data = hub.ended().await.1;
     }

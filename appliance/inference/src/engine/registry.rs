@@ -7,12 +7,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
 };
 
 use crate::{
     error::{InferenceError, ModelError},
-    inspect,
+    inspect::{self, Stamp},
     loaded::Loaded,
     types::{Family, ModelInfo, ModelState},
 };
@@ -29,7 +28,7 @@ enum State {
 
 struct Entry {
     info: ModelInfo,
-    changed: Option<SystemTime>,
+    stamp: Option<Stamp>,
     state: State,
 }
 
@@ -64,25 +63,25 @@ impl Registry {
             let name = inspect::name_of(&path);
             seen.push(name.clone());
             let metadata = path.metadata();
-            let changed = metadata.as_ref().ok().and_then(|metadata| metadata.modified().ok());
+            let stamp = metadata.as_ref().ok().and_then(Stamp::of);
             let bytes = metadata.map_or(0, |metadata| metadata.len());
             let known = self.entries.get(&name);
-            if known.is_some_and(|entry| entry.changed == changed && entry.info.file_bytes == bytes) {
+            if known.is_some_and(|entry| entry.stamp == stamp && entry.info.file_bytes == bytes) {
                 continue;
             }
             if known.is_some_and(|entry| matches!(entry.state, State::Loading(_) | State::Loaded { .. })) {
                 continue;
             }
-            self.entries.insert(name.clone(), self.look(&path, name, changed, bytes));
+            self.entries.insert(name.clone(), self.look(&path, name, stamp, bytes));
         }
         self.entries.retain(|name, entry| {
             seen.contains(name) || matches!(entry.state, State::Loading(_) | State::Loaded { .. })
         });
     }
 
-    fn look(&self, path: &Path, name: String, changed: Option<SystemTime>, bytes: u64) -> Entry {
+    fn look(&self, path: &Path, name: String, stamp: Option<Stamp>, bytes: u64) -> Entry {
         match inspect::inspect(path).and_then(|info| self.may_generate(info)) {
-            Ok(info) => Entry { info, changed, state: State::Available },
+            Ok(info) => Entry { info, stamp, state: State::Available },
             Err(error) => {
                 let info = ModelInfo {
                     name,
@@ -96,7 +95,7 @@ impl Registry {
                     memory_bytes: 0,
                     state: ModelState::Available,
                 };
-                Entry { info, changed, state: State::Refused(error.to_string()) }
+                Entry { info, stamp, state: State::Refused(error.to_string()) }
             }
         }
     }
