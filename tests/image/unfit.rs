@@ -169,6 +169,12 @@ async fn one_whose_supervisor_crashes_goes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_whose_supervisor_says_nothing_goes_back() {
+    let unfit = |version: &str| System::with_fault("supervisor-says-nothing", version);
+    comes_back("supervisor-says-nothing", unfit, None, SILENT, 22.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_cannot_open_its_records_goes_back() {
     let unfit = |version: &str| System::with_fault("database-refuses", version);
     comes_back("database-refuses", unfit, Some("database"), "takes no writes", 12.0).await;

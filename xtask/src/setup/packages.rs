@@ -56,7 +56,10 @@ pub(crate) const GATEWAY: &[Package] = &[
 ];
 
 /// To measure updates beside another way.
-pub(crate) const OTA_BENCH: &[Package] = &[package("xdelta3", "xdelta3", "what updates are compared with")];
+pub(crate) const OTA_BENCH: &[Package] = &[
+    package("xdelta3", "xdelta3", "what updates are compared with"),
+    package("bsdiff", "bsdiff", "what updates are compared with"),
+];
 
 /// To run the conformance suite of The Update Framework.
 pub(crate) const TUF_CONFORMANCE: &[Package] = &[package("python3", "python3", "runs the suite"), FAKETIME];
