@@ -15,17 +15,9 @@ use cairn_process::{Confinement, ConfinementReport, Profile};
 use cairn_slots::health::{Finding as Found, Probe};
 use cairn_store::{OpenOptions, OpenReport, Part, Store, Viewer};
 use cairn_supervisor::{Order, RoleLink, TreeStatus, board::Board};
-use cairn_trust::Clock;
 use cairn_uplink::{
-    sync::{About, Sync, SystemClock, Tempo, http_client},
-    updates::{
-        Probing,
-        install::Pace,
-        outcomes::Outcomes,
-        packs::Packs,
-        repository::{Believed, Tuf},
-        service::{self, EVIDENCE},
-    },
+    sync::{About, Sync, SystemClock, Tempo},
+    updates::outcomes::Outcomes,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -38,13 +30,14 @@ use crate::{
     host::{self, SharedHost, ThisHost},
     logging::{self, RecentLog},
     outcome::{Code, Failure, while_doing},
-    packs::HubShelf,
     provisioning::{self, DEFAULT_NAME, Finding, Provisioning},
     serve, sticks,
     system::{self, Image},
-    updates::{self, HubUpdates, Joint, Place, Proof},
+    updates::Joint,
     uplink::{DeviceClock, HubUplink},
 };
+
+mod updating;
 
 /// Share of the board's memory that the hub may have of its own, in percent, and the least that it gets.
 const MEMORY_SHARE: u64 = 50;
@@ -258,7 +251,7 @@ async fn serve_linked(mut plan: Plan, link: RoleLink, orders: mpsc::Receiver<Ord
     let mut updating = Vec::new();
     if let Some((image, outcomes)) = plan.image.take().zip(outcomes) {
         let (updates, tasks) =
-            start_updates(&plan, image, outcomes, &library, &joint, &store, &uplink, &hub, &host, &bound)?;
+            updating::start(&plan, image, outcomes, &library, &joint, &store, &uplink, &hub, &host, &bound)?;
         hub = hub.with_updates(updates);
         updating = tasks;
     }
@@ -321,105 +314,6 @@ fn about(plan: &Plan, tree: watch::Receiver<Option<TreeStatus>>) -> About {
         free_bytes: Arc::new(move || tree.borrow().as_ref()?.board.disk_free),
         outcomes: plan.image.as_ref().map(|_| Arc::new(Outcomes::open(&plan.folder.updates()))),
     }
-}
-
-/// Has the gateway told soon what became of an update. Ends with synchronisation.
-async fn tell_outcomes(outcomes: Arc<Outcomes>, uplink: Arc<HubUplink>) {
-    let mut waiting = outcomes.follow();
-    while waiting.changed().await.is_ok() {
-        if *waiting.borrow_and_update() > 0 {
-            uplink.sync().has_news();
-        }
-    }
-}
-
-/// Starts what looks for updates, installs them, and proves a new system.
-#[allow(clippy::too_many_arguments, reason = "everything that a new system is tried with")]
-fn start_updates(
-    plan: &Plan,
-    image: Image,
-    outcomes: Arc<Outcomes>,
-    library: &Library,
-    joint: &Arc<Joint>,
-    store: &Store,
-    uplink: &Arc<HubUplink>,
-    hub: &cairn_web::Hub,
-    host: &ThisHost,
-    bound: &[SocketAddr],
-) -> Result<(Arc<HubUpdates>, Vec<tokio::task::JoinHandle<()>>), Failure> {
-    let folder = plan.folder.updates();
-    let time = Arc::clone(uplink.sync().clock());
-    let client = http_client(&time).map_err(while_doing("preparing updates"))?;
-    let reached = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (appliance, built) = (plan.appliance, image.built);
-    // A computer's clock is looked after by its own system.
-    let known = move || !appliance || time.is_stated();
-    let (known, clock) = (Arc::new(known), Arc::clone(uplink.sync().clock()));
-    let time_known = Arc::clone(&known);
-    let clock = move || {
-        let now = clock.now_ms() / 1000;
-        if known() { Clock::Trusted(now) } else { Clock::NotBefore(now.max(built)) }
-    };
-    let repository = Tuf::new(Believed {
-        board: image.board.clone(),
-        url: image.url.clone(),
-        root: image.root.clone(),
-        built,
-        folder: folder.clone(),
-        evidence: folder.join(EVIDENCE),
-        client: client.clone(),
-        reached: Arc::clone(&reached),
-        clock: Arc::new(clock),
-    })
-    .map_err(while_doing("preparing updates"))?;
-    let shelf = HubShelf {
-        folder: plan.folder.clone(),
-        store: store.clone(),
-        library: library.clone(),
-        inference: host.inference.clone(),
-        tree: host.tree.clone(),
-    };
-    let packs = Packs::start(&folder, Arc::new(shelf));
-    let people = hub.clone();
-    let updates = service::Updates::start(service::Parts {
-        repository: Arc::new(repository),
-        privileged: updates::privileged(joint, &folder, reached, Arc::clone(uplink)),
-        running: image.version,
-        folder: folder.clone(),
-        pace: Pace::new(move || people.in_flight() > 0),
-        packs: Some(Arc::clone(&packs)),
-        outcomes: Arc::clone(&outcomes),
-        time_known,
-    });
-    // By an address of the local network, where it listens on one.
-    let page = bound.iter().find(|address| !address.ip().is_loopback() && !address.ip().is_unspecified());
-    let page = match page.or(bound.first()) {
-        Some(address) if !address.ip().is_unspecified() => format!("http://{address}"),
-        _ => host.pages().first().cloned().unwrap_or_default(),
-    };
-    let proof = Proof {
-        joint: Arc::clone(joint),
-        store: store.clone(),
-        uplink: Arc::clone(uplink),
-        page,
-        repository: image.url.clone(),
-        folder: folder.clone(),
-        client: Probing(client),
-    };
-    let sticks = watch::Sender::new(Vec::new());
-    let place = Place { folder, sticks: sticks.subscribe(), image, appliance };
-    let updates = Arc::new(HubUpdates::new(place, Arc::clone(joint), updates, packs));
-    let mut tasks = Vec::new();
-    if let Some(folder) = plan.stick.clone() {
-        let told = Arc::clone(&updates);
-        tasks.push(tokio::spawn(sticks::follow(folder, sticks, move |news| told.stick(news))));
-    }
-    tasks.extend([
-        tokio::spawn(Arc::clone(&updates).follow()),
-        tokio::spawn(proof.run()),
-        tokio::spawn(tell_outcomes(outcomes, Arc::clone(uplink))),
-    ]);
-    Ok((updates, tasks))
 }
 
 /// Opens the store without holding up the event loop, and says so while it takes long.
