@@ -15,6 +15,7 @@ pub mod packs;
 pub mod policy;
 pub mod repository;
 pub mod service;
+mod sharing;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

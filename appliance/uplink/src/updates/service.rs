@@ -18,18 +18,18 @@ use super::{
     fetch::Transport,
     files::Wanted,
     install::{Pace, Progress, install},
-    mirror,
     outcomes::Outcomes,
     packs::{Offers, PackStatus, Packs},
     policy::{self, Situation, Step, Wishes},
+    sharing::Lending,
 };
+
+pub use super::sharing::Sharing;
 
 /// The file with the keeper's wishes.
 const WISHES: &str = "wishes.json";
 /// Orders that may wait.
 const MAX_ORDERS: usize = 8;
-/// After a copy for other hubs failed.
-const SHARE_AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// Folder of what the supervisor checks, below [`Parts::folder`].
 pub const EVIDENCE: &str = "evidence";
@@ -53,20 +53,6 @@ pub enum Order {
     Gone(Origin),
     /// What the supervisor says has changed.
     Heard,
-}
-
-/// What other hubs can have from here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Sharing {
-    /// Nothing: the keeper has not asked for it.
-    #[default]
-    Off,
-    /// The copy is being made.
-    Copying,
-    /// The newest system.
-    Ready,
-    /// The copy could not be made; it is tried again.
-    Failed(String),
 }
 
 /// A system that could be installed.
@@ -181,11 +167,8 @@ struct Loop {
     newest: Option<(Wanted, Origin, Arc<dyn Transport>)>,
     /// Where the packs are from that are offered.
     packs_from: Option<(Origin, Arc<dyn Transport>)>,
-    copying: Option<tokio::task::JoinHandle<Result<(), String>>>,
-    sharing: Sharing,
-    copied: Option<Instant>,
-    /// What the last copy is of.
-    passed: Vec<Wanted>,
+    /// What is passed on.
+    lending: Lending,
     packs_news: Option<watch::Receiver<Vec<PackStatus>>>,
     ready: Option<Version>,
     /// By the last look.
@@ -194,14 +177,6 @@ struct Loop {
     unproven: bool,
     /// An install goes on: its progress is told by itself.
     installing: bool,
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        if let Some(copying) = &self.copying {
-            copying.abort();
-        }
-    }
 }
 
 impl Loop {
@@ -220,10 +195,7 @@ impl Loop {
             offer: None,
             newest: None,
             packs_from: None,
-            copying: None,
-            sharing: Sharing::Off,
-            copied: None,
-            passed: Vec::new(),
+            lending: Lending::default(),
             packs_news,
             ready: None,
             withdrawn: Vec::new(),
@@ -265,12 +237,6 @@ impl Loop {
 
     /// Waits for an order, or for the copy to be made; `false` when nobody can give an order any more.
     async fn listen(&mut self, orders: &mut mpsc::Receiver<Order>, time: Duration) -> bool {
-        let copied = async {
-            match &mut self.copying {
-                Some(copying) => copying.await,
-                None => std::future::pending().await,
-            }
-        };
         // What can be passed on may be another then.
         let packs = async {
             let changed = match &mut self.packs_news {
@@ -287,14 +253,7 @@ impl Loop {
                 None => return false,
             },
             () = packs => {}
-            copied = copied => {
-                self.copying = None;
-                self.sharing = match copied {
-                    Ok(Ok(())) => Sharing::Ready,
-                    Ok(Err(error)) => Sharing::Failed(error),
-                    Err(error) => Sharing::Failed(error.to_string()),
-                };
-            }
+            () = self.lending.ended() => {}
             () = tokio::time::sleep(time) => {}
         }
         true
@@ -304,40 +263,12 @@ impl Loop {
     fn share(&mut self) {
         let mirror = self.parts.folder.join(MIRROR);
         if !self.wishes.share {
-            if let Some(copying) = self.copying.take() {
-                copying.abort();
-            }
-            if self.sharing != Sharing::Off || mirror.exists() {
-                if let Err(error) = mirror::clear(&mirror) {
-                    tracing::warn!(%error, "the copy for other hubs could not be removed");
-                }
-                self.sharing = Sharing::Off;
-            }
-            self.copied = None;
+            self.lending.take_away(&mirror);
             return;
         }
-        let lent = self.parts.packs.as_ref().map(|packs| packs.in_place()).unwrap_or_default();
-        let system = self.newest.as_ref().map(|(wanted, _, _)| wanted);
-        let all: Vec<Wanted> =
-            system.into_iter().chain(lent.iter().map(|pack| &pack.offered.wanted)).cloned().collect();
-        let due = match self.sharing {
-            Sharing::Ready => all != self.passed,
-            Sharing::Off | Sharing::Copying => true,
-            Sharing::Failed(_) => self.copied.is_none_or(|begun| begun.elapsed() >= SHARE_AGAIN),
-        };
-        if !due || all.is_empty() || self.copying.is_some() {
-            return;
-        }
-        let (evidence, newest, packs) =
-            (self.parts.folder.join(EVIDENCE), self.newest.clone(), self.parts.packs.clone());
-        self.copied = Some(Instant::now());
-        self.sharing = Sharing::Copying;
-        self.passed = all;
-        self.copying = Some(tokio::spawn(async move {
-            let system = newest.as_ref().map(|(wanted, _, transport)| (wanted, transport.as_ref()));
-            let lent = packs.as_deref().map(|packs| (packs, lent.as_slice()));
-            mirror::keep(system, lent, &evidence, &mirror).await.map_err(|error| error.to_string())
-        }));
+        let system =
+            self.newest.as_ref().map(|(wanted, _, transport)| (wanted.clone(), Arc::clone(transport)));
+        self.lending.keep(system, self.parts.packs.as_ref(), self.parts.folder.join(EVIDENCE), mirror);
     }
 
     fn known_bad(&self, version: Version) -> bool {
@@ -568,7 +499,7 @@ impl Loop {
             trouble: self.trouble.clone(),
             looked: self.looked,
             unproven: self.unproven,
-            sharing: self.sharing.clone(),
+            sharing: self.lending.sharing.clone(),
         });
     }
 }
