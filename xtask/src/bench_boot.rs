@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     embedding_model,
     image::{self, OwnArgs},
-    setup::packages,
+    setup::{emulator, packages},
     step,
     workspace::{cache, root},
 };
@@ -28,8 +28,6 @@ const ROUNDS: usize = 3;
 /// How long a start may take.
 const STARTS_WITHIN: Duration = Duration::from_secs(900);
 const RELEASE: &str = "trixie";
-/// What programs of the boards' are run by, as the kernel is told.
-const EMULATOR: &str = "/usr/lib/binfmt.d/qemu-aarch64.conf";
 const UNIT: &str = "[Unit]\nDescription=Cairn\nAfter=network.target\n\n[Service]\nType=notify\nNotifyAccess=all\n\
     Environment=CAIRN_EMBEDDING_MODEL=/usr/share/embedding.gguf\n\
     ExecStart=/usr/bin/cairn run --data /var/lib/cairn --listen 0.0.0.0:80\n\n[Install]\nWantedBy=multi-user.target\n";
@@ -95,12 +93,7 @@ fn ours(work: &Path, binary: &Path) -> Result<System> {
 fn debian(work: &Path, binary: &Path) -> Result<System> {
     let base = work.join("debian");
     if !base.join("etc/debian_version").exists() {
-        let registered = Path::new("/proc/sys/fs/binfmt_misc/qemu-aarch64");
-        if !registered.exists() {
-            let emulator = fs::read_to_string(EMULATOR).with_context(|| format!("no {EMULATOR}"))?;
-            fs::write("/proc/sys/fs/binfmt_misc/register", emulator.trim_end())
-                .context("the kernel does not take an emulator for the boards' programs; are you root?")?;
-        }
+        emulator::register()?;
         let mut make = Command::new("mmdebstrap");
         make.args(["--architectures=arm64", "--variant=important", "--include=linux-image-arm64", RELEASE]);
         step::show("Making a Debian (half an hour)", make.arg(&base).arg("http://deb.debian.org/debian"))?;

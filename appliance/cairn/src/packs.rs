@@ -15,7 +15,7 @@ use cairn_supervisor::TreeStatus;
 use cairn_sync::{BlobId, Kind, RecordId, Value};
 use cairn_uplink::updates::{
     files,
-    packs::{Held, InPlace, Offered, PackKind, PutError, Shelf},
+    packs::{Held, InPlace, Offered, PackKind, PutError, SPARE, Shelf},
 };
 use futures::future::{BoxFuture, FutureExt};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -25,8 +25,6 @@ use crate::{data::Folder, documents};
 
 /// Largest content pack, in bytes.
 const MAX_CONTENT: u64 = 16 << 30;
-/// Room that a copy leaves on the disk, in bytes.
-const SPARE: u64 = 64 << 20;
 const HUB: Viewer = Viewer::system(Part::Console);
 
 /// What stood in a new model's place.

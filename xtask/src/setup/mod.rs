@@ -1,5 +1,6 @@
 //! What a bare machine lacks: system packages, the embedding model, the tools that tests compare against.
 
+pub(crate) mod emulator;
 pub(crate) mod packages;
 pub(crate) mod python;
 

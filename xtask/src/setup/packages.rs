@@ -83,6 +83,10 @@ pub(crate) const CROSS: &[Package] = &[
 pub(crate) const CROSS_TEST: &[Package] =
     &[package("qemu-aarch64", "qemu-user", "runs what was built for the boards")];
 
+/// To have the kernel run programs of the boards by itself.
+pub(crate) const EMULATOR: &[Package] =
+    &[package("qemu-aarch64-static", "qemu-user-static", "runs programs of the boards")];
+
 /// The compiler for the boards where rustup cannot fetch its own.
 pub(crate) const CROSS_COMPILER: &[Package] = &[
     package("", "rustc-web", "compiles the hub for the boards"),
@@ -113,7 +117,6 @@ pub(crate) const IMAGE: &[Package] = &[
 /// To make a Debian for the boards, which a card is compared with.
 pub(crate) const DEBIAN: &[Package] = &[
     package("mmdebstrap", "mmdebstrap", "makes it"),
-    package("qemu-aarch64-static", "qemu-user-static", "runs its packages' scripts"),
     package("arch-test", "arch-test", "asks whether they can be run"),
 ];
 

@@ -11,8 +11,8 @@ use super::Turn;
 pub const CHECK_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// Longest sleep, so that a change of the clock or of the settings is noticed.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
-/// After a failure, doubled each time up to [`CHECK_EVERY`].
-pub const RETRY_FIRST: Duration = Duration::from_secs(5 * 60);
+/// After a failure, doubled each time up to [`CHECK_EVERY`]. Short at first: a hub looks when it starts, often before its network is there.
+pub const RETRY_FIRST: Duration = Duration::from_secs(60);
 
 /// What a keeper decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

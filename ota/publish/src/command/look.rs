@@ -106,6 +106,8 @@ pub(crate) fn verify(bench: &Bench, args: &VerifyArgs) -> Result<Report> {
         let boards = catalogue.boards();
         let says = if boards.contains(&args.board) {
             "there is nothing newer for it".to_owned()
+        } else if boards.is_empty() {
+            "nothing is published yet".to_owned()
         } else {
             let boards: Vec<String> = boards.iter().map(ToString::to_string).collect();
             format!("nothing is published for {}; for {}", args.board, boards.join(", "))

@@ -20,6 +20,8 @@ pub use work::Packs;
 
 /// Packs of a repository that are looked at.
 pub const MAX_PACKS: usize = 256;
+/// Room that a pack and its copies leave on the disk, in bytes.
+pub const SPARE: u64 = 64 << 20;
 /// Longest name, in bytes.
 const MAX_NAME: usize = 100;
 

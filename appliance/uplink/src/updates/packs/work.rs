@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Held, InPlace, Offered, Offers, PackKind, PackName, PackStatus, PutError, Shelf, kept::Kept, next,
+    Held, InPlace, Offered, Offers, PackKind, PackName, PackStatus, PutError, SPARE, Shelf, kept::Kept, next,
 };
 use crate::updates::{
     fetch::Transport,
@@ -27,8 +27,6 @@ use crate::updates::{
 
 /// Orders that may wait.
 const MAX_ORDERS: usize = 8;
-/// Room that is left on the disk, in bytes.
-const SPARE: u64 = 64 << 20;
 
 enum Order {
     Choose(PackName),
