@@ -148,7 +148,7 @@ fn bsdiff(old: &Path, new: &Path, work: &Path) -> Option<u64> {
         .iter()
         .map(|name| {
             let mut command = Command::new("timeout");
-            command.args(["600", "bsdiff"]).arg(old.join(name)).arg(new.join(name)).arg(&out);
+            command.args(["300", "bsdiff"]).arg(old.join(name)).arg(new.join(name)).arg(&out);
             let status = command.status().unwrap();
             assert!(status.success() || status.code() == Some(124), "bsdiff: {status}");
             status.success().then(|| fs::metadata(&out).unwrap().len())
@@ -295,7 +295,7 @@ fn measure(name: &str, old: &Path, new: &Path) -> String {
         mib(full),
         share(chunks),
         share(chunks.min(delta)),
-        bsdiff.map_or_else(|| "over 10 min".into(), share),
+        bsdiff.map_or_else(|| "over 5 min".into(), share),
         share(xdelta),
         share(casync),
         share(rauc),
