@@ -70,7 +70,13 @@ async fn a_new_hub_is_filled_by_one_stream_that_goes_on_where_it_broke() {
     let page = two.store.list(&ALL, ListQuery::of(Kind::Notice).limit(1)).await.unwrap();
     assert!(page.items.iter().all(|notice| notice.text("body").len() == 1_024));
 
-    let log = two.store.sync_log(50).await.unwrap();
+    // Written when the round has ended, which is after what it brought can be read.
+    let log = wait::until("the round is in the log", WITHIN, async || {
+        let log = two.store.sync_log(50).await.ok()?;
+        log.iter().any(|entry| entry.note.contains("in one stream")).then_some(log)
+    })
+    .await
+    .unwrap();
     let filled: Vec<_> = log.iter().filter(|entry| entry.note.contains("in one stream")).collect();
     assert_eq!(filled.len(), 1, "{log:?}");
     assert!(filled.iter().all(|entry| entry.worked && entry.note.contains("went on")), "{log:?}");
